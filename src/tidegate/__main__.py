@@ -1,0 +1,137 @@
+"""`python -m tidegate STAGE` and the user's commands: maps arguments to calls, prints errors, nothing else.
+
+Each command's module is imported inside its function, so that `--help` and a no-op stay light.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tidegate.errors import TidegateError
+from tidegate.process import die_with_starter
+from tidegate.quiet import quiet
+
+USER_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, or 2 for an error that the user can mend."""
+    options = _parser().parse_args(arguments)
+    quiet()
+    if log := os.environ.pop("TIDEGATE_LOG", None):
+        _write_output_to(Path(log))
+    die_with_starter()
+    try:
+        options.call(options)
+    except TidegateError as error:
+        if options.debug:
+            raise
+        print(f"tidegate {options.command}: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tidegate",
+        description="Takes a transformer text classifier from the lab to the market and keeps it fit there.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, call: Callable[[argparse.Namespace], None], words: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=words, description=words)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.set_defaults(call=call)
+        return command
+
+    add("repro", _repro, "sync, reproduce the pipeline, promote, and print the result")
+    add("flow", _flow, "the same through Prefect, independent stages at once")
+    add("sync", _sync, "pin the champion, the best ever and the feedback in inputs.yaml")
+    add("promote", _promote, "reconcile the registry with the decision")
+    add("status", _status, "what is in service, what was decided, what is stale")
+    add("result", _result, "the result table of the last evaluation")
+    use = add("use", _use, "merge a scenario into params.yaml and show the difference")
+    use.add_argument("scenario", help="a name in scenarios/")
+    serve = add("serve", _serve, "serve a package over HTTP")
+    serve.add_argument("folder", nargs="?", type=Path, help="a package; the champion where none is named")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    for name in _stage_names():
+        add(name, _stage, f"run the stage {name!r} as dvc.yaml describes it")
+    return parser
+
+
+def _stage_names() -> list[str]:
+    folder = Path(__file__).parent / "stages"
+    return sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
+
+
+def _write_output_to(log: Path) -> None:
+    """Sends this process's output, that of its libraries and children too, to a file."""
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    for stream_ in (sys.stdout, sys.stderr):
+        stream_.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _stage(options: argparse.Namespace) -> None:
+    from tidegate.binding import bound
+
+    bound(options.command, Path.cwd())()
+
+
+def _repro(_: argparse.Namespace) -> None:
+    from tidegate.run import repro
+
+    repro(Path.cwd())
+
+
+def _flow(_: argparse.Namespace) -> None:
+    from flows.train import train
+
+    train()
+
+
+def _sync(_: argparse.Namespace) -> None:
+    from tidegate.sync import sync
+
+    sync(Path.cwd())
+
+
+def _promote(_: argparse.Namespace) -> None:
+    from tidegate.promotion import promote
+
+    promote(Path.cwd())
+
+
+def _status(_: argparse.Namespace) -> None:
+    from tidegate.run import status
+
+    status(Path.cwd())
+
+
+def _result(_: argparse.Namespace) -> None:
+    from tidegate.run import print_result
+
+    print_result(Path.cwd())
+
+
+def _use(options: argparse.Namespace) -> None:
+    from tidegate.scenario import use
+
+    use(Path.cwd(), options.scenario)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from tidegate.run import serve
+
+    serve(Path.cwd(), options.folder, host=options.host, port=options.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

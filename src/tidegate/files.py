@@ -1,0 +1,120 @@
+"""Files as the project handles them: written whole or not at all, named by digest, kept in `var/`.
+
+Nothing here knows what a file means.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tidegate.errors import DataError
+
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a sibling path to write a file or a folder to; it takes the place of `path` on success.
+
+    On an error the sibling is removed and `path` stays as it was.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        inner = draft / path.name
+        yield inner
+        _put_in_place(inner, path, aside=draft / ".previous")
+    except OSError as error:
+        if error.errno == 28:  # ENOSPC
+            raise DataError(str(path), "no space is left on the disk", "Free some and run again") from error
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _put_in_place(source: Path, target: Path, *, aside: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        target.rename(aside)  # a folder cannot be replaced in one step
+    source.chmod(0o755 if source.is_dir() else 0o644)
+    source.replace(target)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON that is equal for equal content: sorted keys, two spaces, a final line end, no NaN."""
+    with replacing(path) as draft:
+        draft.write_text(
+            json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(str(path), "is missing", "Run `dvc repro`, which makes it") from None
+    except ValueError as error:
+        raise DataError(
+            str(path), f"is damaged ({error})", "Delete it and run `dvc repro`, which restores it"
+        ) from None
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def digest_folder(folder: Path) -> str:
+    """The SHA-256 over the sorted relative names and SHA-256s of all files of a folder: its identity."""
+    lines = [f"{sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in walk(folder)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def digest_json(content: Any) -> str:
+    """The SHA-256 of a JSON-able value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def walk(folder: Path) -> list[Path]:
+    """All regular files below a folder, sorted by their relative POSIX names."""
+    found = [file for file in folder.rglob("*") if file.is_file()]
+    return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
+
+
+def var_folder(start: Path | None = None) -> Path:
+    """Where the world's state lives: `var/` beside git's common directory, so one for all worktrees.
+
+    The environment variable `TIDEGATE_VAR` names another folder. The folder is made where it is missing.
+    """
+    if named := os.environ.get("TIDEGATE_VAR"):
+        folder = Path(named)
+    else:
+        common = subprocess.run(
+            ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
+            cwd=start, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if common.returncode:
+            raise DataError(
+                str(start or Path.cwd()), "is not inside a git repository", "Run in the clone, or set TIDEGATE_VAR"
+            )
+        folder = Path(common.stdout.strip()).parent / "var"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()

@@ -1,0 +1,185 @@
+"""Runs DVC inside this process: what is stale, the whole pipeline, one stage. The only importer of dvc.
+
+DVC decides what has to run. One run at a time owns a checkout, whichever way it was started.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidegate.errors import BusyError, PipelineError
+from tidegate.files import write_json
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+_dvc = threading.Lock()
+"""In front of DVC's own lock, which polls and gives up: threads queue here instead."""
+
+
+@contextmanager
+def owning(root: Path, command: str) -> Iterator[None]:
+    """Holds the checkout for one run.
+
+    Raises:
+        BusyError: another run holds it; says which, and since when.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = root / ".dvc" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / "tidegate-run.json"
+    try:
+        with FileLock(folder / "tidegate-run.lock", timeout=0):
+            write_json(holder, {"pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M:%S")})
+            yield
+    except Timeout:
+        raise BusyError(f"the checkout {root}", _held_by(holder), "Wait for it to end, or stop it, and run again") from None
+
+
+def _held_by(holder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text(encoding="utf-8"))
+        return f"is held by `{who['command']}` (process {who['pid']}, since {who['since']})"
+    except (OSError, ValueError, KeyError):
+        return "is held by another run"
+
+
+def stale(root: Path) -> list[str]:
+    """The names of the stages that `dvc repro` would look at again, as `dvc status` lists them."""
+    with _opened(root) as repo, _dvc:
+        return sorted(name for name in repo.status() if not name.endswith(".dvc"))
+
+
+def reproduce(root: Path) -> list[str]:
+    """`dvc repro`: runs what is stale, one stage after the other.
+
+    Returns:
+        The names of the stages that were run or restored.
+
+    Raises:
+        PipelineError: a stage failed; what was finished before is kept.
+    """
+    with _opened(root) as repo:
+        return _reproduced(repo, targets=None)
+
+
+def run_stage(root: Path, name: str, log: Path) -> bool:
+    """`dvc repro --single-item`: may be called from several threads at once, for different stages.
+
+    The output of the stage's command goes to the file `log`.
+
+    Returns:
+        Whether the stage was stale (then it was run, or restored from the run-cache).
+
+    Raises:
+        PipelineError: the stage failed.
+    """
+    with _opened(root) as repo:
+        repo.lock = _Queued(repo.lock)
+        return bool(_reproduced(repo, targets=[name], single_item=True, run_env={"TIDEGATE_LOG": str(log)}))
+
+
+def push(root: Path) -> int | None:
+    """Sends the artifacts of the current state, and the run-cache, to the default DVC remote.
+
+    Returns:
+        The number of files sent; None where no remote is configured.
+    """
+    with _opened(root) as repo, _dvc:
+        if not repo.config["core"].get("remote"):
+            return None
+        return int(repo.push(run_cache=True))
+
+
+def _reproduced(repo: "Repo", **options: Any) -> list[str]:
+    from dvc.exceptions import DvcException
+
+    try:
+        return [stage.name for stage in repo.reproduce(**options)]
+    except DvcException as error:
+        raise PipelineError(*_explained(error)) from error
+
+
+def _explained(error: BaseException) -> tuple[str, str, str]:
+    """Object, cause and remedy: the innermost error of DVC's chain says what happened."""
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    chain = [error]
+    while (deeper := chain[-1].__cause__) is not None:
+        chain.append(deeper)
+    for link in chain:
+        if isinstance(link, StageCmdFailedError):
+            name = str(error).rpartition(": ")[2].strip("'")
+            remedy = "Its own message stands above. Mend that and run again: what was finished is kept"
+            return f"stage {name!r}", f"ended with exit code {link.status}", remedy
+    return "the pipeline", " ".join(str(chain[-1]).split()), "See the message above and `dvc status`, then run again"
+
+
+@contextmanager
+def _opened(root: Path) -> Iterator["Repo"]:
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.repo import Repo
+
+    _show_log()
+    try:
+        with _dvc:
+            repo = Repo(str(root))
+    except NotDvcRepoError:
+        raise PipelineError(str(root), "is not a DVC repository", "Run in the root of the clone") from None
+    with repo:
+        try:
+            yield repo
+        except PipelineError:
+            raise
+        except DvcException as error:
+            raise PipelineError(*_explained(error)) from error
+
+
+def _show_log() -> None:
+    """DVC's messages ("Running stage …") as its command line shows them; once a process."""
+    import logging
+
+    from dvc.logger import setup
+
+    sys.stdout.flush()
+    if not logging.getLogger("dvc").handlers:
+        setup(level=logging.INFO)
+
+
+class _Queued:
+    """DVC's repository lock behind the mutex of this process, for `Repo.lock`."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def lock(self) -> None:
+        """Waits for the threads before us, then for other processes."""
+        _dvc.acquire()
+        try:
+            self._inner.lock()
+        except BaseException:
+            _dvc.release()
+            raise
+
+    def unlock(self) -> None:
+        """Lets the next one in."""
+        self._inner.unlock()
+        _dvc.release()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether DVC's lock is held by this repository object."""
+        return bool(self._inner.is_locked)
+
+    def __enter__(self) -> None:
+        self.lock()
+
+    def __exit__(self, *_: object) -> None:
+        self.unlock()
