@@ -86,15 +86,15 @@ def _stage(options: argparse.Namespace) -> None:
 
 
 def _repro(_: argparse.Namespace) -> None:
-    from tidegate.run import repro
+    from tidegate.commands import repro
 
     repro(Path.cwd())
 
 
 def _flow(_: argparse.Namespace) -> None:
-    from flows.train import train
+    from flows.train import main as run
 
-    train()
+    run()
 
 
 def _sync(_: argparse.Namespace) -> None:
@@ -110,13 +110,13 @@ def _promote(_: argparse.Namespace) -> None:
 
 
 def _status(_: argparse.Namespace) -> None:
-    from tidegate.run import status
+    from tidegate.commands import status
 
     status(Path.cwd())
 
 
 def _result(_: argparse.Namespace) -> None:
-    from tidegate.run import print_result
+    from tidegate.commands import print_result
 
     print_result(Path.cwd())
 
@@ -128,7 +128,7 @@ def _use(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from tidegate.run import serve
+    from tidegate.commands import serve
 
     serve(Path.cwd(), options.folder, host=options.host, port=options.port)
 

@@ -50,7 +50,9 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != f"tidegate.stages.{name}":
             raise
-        raise PipelineError(f"stage {name!r}", f"has no module stages/{name}.py", "Write it, or mend dvc.yaml") from None
+        raise PipelineError(
+            f"stage {name!r}", f"has no module stages/{name}.py", "Write it, or mend dvc.yaml"
+        ) from None
 
 
 def _section(root: Path, name: str) -> object:

@@ -3,6 +3,10 @@
 import os
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
 _PATIENCE_S = 0.5
@@ -23,7 +27,7 @@ def die_with_starter() -> None:
         threading.Thread(target=_watch, args=(starters[0],), name="die-with-starter", daemon=True).start()
 
 
-def _watch(starter: "psutil.Process") -> None:  # noqa: F821  (imported lazily)
+def _watch(starter: "psutil.Process") -> None:
     import psutil
 
     while starter.is_running() and starter.status() != psutil.STATUS_ZOMBIE:

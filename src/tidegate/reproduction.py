@@ -40,7 +40,9 @@ def owning(root: Path, command: str) -> Iterator[None]:
             write_json(holder, {"pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M:%S")})
             yield
     except Timeout:
-        raise BusyError(f"the checkout {root}", _held_by(holder), "Wait for it to end, or stop it, and run again") from None
+        raise BusyError(
+            f"the checkout {root}", _held_by(holder), "Wait for it to end, or stop it, and run again"
+        ) from None
 
 
 def _held_by(holder: Path) -> str:

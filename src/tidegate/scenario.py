@@ -40,7 +40,8 @@ def merged(params: str, overlay: str, *, name: str = "the scenario") -> str:
     Raises:
         ParamsError: lists the keys of the overlay that have no counterpart.
     """
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     yaml = YAML()
     yaml.preserve_quotes = True

@@ -1,0 +1,251 @@
+"""The MLflow registry: which package is the champion of a task, and what is known of every version.
+
+The only importer of mlflow, and only where something is written: aliases and tags of a database are
+read by SQL, because importing mlflow takes seconds and a run with nothing to do should not.
+What is promoted, and when, is decided elsewhere.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tidegate.errors import RegistryError
+from tidegate.files import var_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DIGEST = "tidegate.digest"
+"""The tag of a version that holds the digest of its package."""
+DECISION = "tidegate.decision"
+"""The tag of a run and a version that holds the digest of the decision it rests on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One registered package."""
+
+    number: int
+    tags: Mapping[str, str]
+    run_id: str | None
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of its package; None for a version that somebody else registered."""
+        return self.tags.get(DIGEST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the registry says of one task at one moment."""
+
+    versions: Mapping[int, Version] = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+    def alias(self, name: str) -> Version | None:
+        """The version behind an alias."""
+        return self.versions.get(self.aliases[name]) if name in self.aliases else None
+
+    def of_digest(self, digest: str) -> Version | None:
+        """The first version that was registered for a package."""
+        found = (version for _, version in sorted(self.versions.items()) if version.digest == digest)
+        return next(found, None)
+
+
+def default_uri() -> str:
+    """SQLite in `var/`."""
+    return f"sqlite:///{var_folder() / 'mlflow.db'}"
+
+
+def read(uri: str, task: str) -> State:
+    """The state of a task: by SQL from a database, through MLflow from a server.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    if "://" not in uri or uri.startswith(("http://", "https://")):
+        return _read_from_server(uri, task)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return State()
+    return _read_from_database(uri, task)
+
+
+def _read_from_database(uri: str, task: str) -> State:
+    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    queries = {
+        "versions": "SELECT version, run_id FROM model_versions WHERE name = :task AND current_stage != :deleted",
+        "tags": "SELECT version, key, value FROM model_version_tags WHERE name = :task",
+        "aliases": "SELECT alias, version FROM registered_model_aliases WHERE name = :task",
+    }
+    values = {"task": task, "deleted": "Deleted_Internal"}
+    engine = create_engine(uri)
+    try:
+        if not inspect(engine).has_table("registered_model_aliases"):
+            return State()
+        with engine.connect() as connection:
+            rows = {name: connection.execute(text(query), values).all() for name, query in queries.items()}
+    except SQLAlchemyError as error:
+        raise _unreachable(uri, error) from error
+    finally:
+        engine.dispose()
+    tags: dict[int, dict[str, str]] = {}
+    for number, key, value in rows["tags"]:
+        tags.setdefault(number, {})[key] = value
+    versions = {n: Version(number=n, tags=tags.get(n, {}), run_id=run_id) for n, run_id in rows["versions"]}
+    return State(versions=versions, aliases={alias: number for alias, number in rows["aliases"] if number in versions})
+
+
+def _read_from_server(uri: str, task: str) -> State:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(uri, uri)
+    try:
+        found = {
+            int(v.version): Version(number=int(v.version), tags=dict(v.tags), run_id=v.run_id)
+            for v in client.search_model_versions(f"name = '{task}'")
+        }
+        aliases = dict(client.get_registered_model(task).aliases) if found else {}
+    except MlflowException as error:
+        raise _unreachable(uri, error) from error
+    return State(versions=found, aliases={alias: int(number) for alias, number in aliases.items()})
+
+
+def _unreachable(uri: str, error: Exception) -> RegistryError:
+    cause = f"does not answer ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
+    return RegistryError(
+        f"the registry at {_without_password(uri)}", cause, "Check promote.tracking_uri in params.yaml"
+    )
+
+
+def _without_password(uri: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+class Registry:
+    """Writes to the registry of one task. Every method may be called again and changes nothing then."""
+
+    def __init__(self, uri: str, task: str) -> None:
+        self.uri = uri
+        self.task = task
+        self._client = _initialized(uri)
+
+    def ensure_run(
+        self,
+        decision: str,
+        *,
+        name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: list[Path],
+        curves: Mapping[str, list[tuple[int, float]]],
+    ) -> str:
+        """The id of the finished run of a decision; an unfinished one, left by a kill, is made whole.
+
+        `curves` gives by metric its steps and values.
+        """
+        from mlflow.entities import Metric, Param, RunTag
+
+        experiment = self._experiment()
+        query = f"tags.`{DECISION}` = '{decision}' AND status = 'FINISHED'"
+        if found := self._client.search_runs([experiment], query, max_results=1):
+            return str(found[0].info.run_id)
+        for half in self._client.search_runs([experiment], f"tags.`{DECISION}` = '{decision}'"):
+            self._client.delete_run(half.info.run_id)
+        run = self._client.create_run(experiment, run_name=name, tags={DECISION: decision, **tags}).info.run_id
+        self._client.log_batch(
+            run,
+            metrics=[Metric(key, value, 0, 0) for key, value in metrics.items()]
+            + [Metric(key, value, 0, step) for key, points in curves.items() for step, value in points],
+            params=[Param(key, str(value)[:6000]) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        for file in files:
+            self._client.log_artifact(run, str(file))
+        self._client.set_terminated(run, "FINISHED")
+        return str(run)
+
+    def ensure_version(self, digest: str, *, source: Path, run_id: str, tags: Mapping[str, str]) -> int:
+        """The number of the version of a package; registers it where it is missing, and sets the tags."""
+        from mlflow.exceptions import MlflowException
+
+        version = read(self.uri, self.task).of_digest(digest)
+        if version is None:
+            try:
+                self._client.create_registered_model(self.task)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            made = self._client.create_model_version(self.task, str(source), run_id, tags={DIGEST: digest, **tags})
+            return int(made.version)
+        for key, value in tags.items():
+            if version.tags.get(key) != value:
+                self._client.set_model_version_tag(self.task, str(version.number), key, value)
+        return version.number
+
+    def set_alias(self, alias: str, number: int) -> None:
+        """Points an alias at a version."""
+        self._client.set_registered_model_alias(self.task, alias, str(number))
+
+    def drop_alias(self, alias: str) -> None:
+        """Removes an alias."""
+        self._client.delete_registered_model_alias(self.task, alias)
+
+    def _experiment(self) -> str:
+        return _experiment(self._client, self.task)
+
+
+def live(uri: str, task: str, run_name: str) -> Callable[[dict[str, float], int], None]:
+    """Opens a run for the curves of a training that is under way; returns what logs a step's metrics.
+
+    A side channel: the caller survives whatever it raises.
+    """
+    import time
+
+    from mlflow.entities import Metric
+
+    client = _initialized(uri)
+    tags = {"tidegate.live": "true"}
+    run = client.create_run(_experiment(client, task), run_name=run_name, tags=tags).info.run_id
+
+    def log(metrics: dict[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        client.log_batch(run, metrics=[Metric(key, value, now, step) for key, value in metrics.items()])
+
+    return log
+
+
+def _experiment(client: "MlflowClient", task: str) -> str:
+    if found := client.get_experiment_by_name(task):
+        return str(found.experiment_id)
+    location = (var_folder() / "mlflow" / task).as_uri()
+    return str(client.create_experiment(task, artifact_location=location))
+
+
+def _initialized(uri: str) -> "MlflowClient":
+    """A client whose database has its tables: two processes that make them at once would collide."""
+    import logging
+
+    from mlflow import MlflowClient
+
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with locked():
+        client = MlflowClient(uri, uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """One writer at a time, over all worktrees of the clone."""
+    from filelock import FileLock
+
+    with FileLock(var_folder() / "registry.lock", timeout=600, is_singleton=True):
+        yield

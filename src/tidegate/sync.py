@@ -1,0 +1,53 @@
+"""Brings the world in: pins in `inputs.yaml` what the pipeline is to be compared with. Edits pins, nothing else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tidegate import params, registry
+from tidegate.files import read_json, replacing
+from tidegate.promotion import read_settings, task_of
+
+
+def sync(root: Path) -> bool:
+    """Pins the champion and the best ever of the task as the registry has them now.
+
+    Holds still while the champion is the candidate of the current decision and nothing is stale: else
+    the gate would judge a model against itself and overwrite its evidence.
+
+    Returns:
+        Whether a pin moved.
+    """
+    task = task_of(root)
+    state = registry.read(read_settings(root).uri(), task)
+    pins = params.load(root / "inputs.yaml")
+    world = {alias: version.digest if (version := state.alias(alias)) else None for alias in ("champion", "best")}
+    moved = {key: digest for key, digest in world.items() if pins.get(key) != digest}
+    if not moved or _holds(root, world["champion"]):
+        print(f"sync: no pin moved (champion of {task}: {_short(pins['champion'])})")
+        return False
+    _write(root / "inputs.yaml", {**pins, **moved})
+    for key, digest in moved.items():
+        print(f"sync: {key} of {task} is now {_short(digest)} (was {_short(pins.get(key))})")
+    return True
+
+
+def _holds(root: Path, champion: str | None) -> bool:
+    from tidegate.reproduction import stale
+
+    decision = root / "data" / "decision.json"
+    if champion is None or not decision.exists():
+        return False
+    return bool(read_json(decision)["candidate"] == champion) and not stale(root)
+
+
+def _write(path: Path, pins: Mapping[str, Any]) -> None:
+    """Replaces the values line by line, so that the comments stay."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    lines += [f"{key}: {'null' if value is None else value}" for key, value in pins.items()]
+    with replacing(path) as draft:
+        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest else "none"
