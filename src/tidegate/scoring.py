@@ -228,6 +228,13 @@ def paired(
     return found
 
 
+def plain(actual: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, float]:
+    """Accuracy and macro-F1 of (n,) label indexes, without intervals."""
+    decided = np.eye(int(max(actual.max(), predicted.max())) + 1)[predicted]
+    total = figures.tally(actual, decided, np.zeros(len(actual), dtype=np.intp), decisions_only=True).total()
+    return {name: float(FIGURES[name](total)) for name in DECISIONS}
+
+
 def check_same_rows(a: Predictions, b: Predictions) -> None:
     """Raises a DataError unless both are about the same rows in the same order."""
     same = a.labels == b.labels and all(

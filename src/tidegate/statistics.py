@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 Floats = NDArray[np.float64]
 _CELLS = 4_000_000  # weights drawn at once: 32 MB
@@ -150,16 +150,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def rows_to_decide(*, rows: int, error: float, distance: float, alpha: float, power: float) -> int | None:
+def rows_to_decide(*, rows: int, width: float, distance: float, alpha: float, power: float) -> int | None:
     """How many more rows would decide a one-sided test, were the figure seen the true one.
 
-    Normal approximation: rows * ((z(1 - alpha) + z(power)) * error / distance) ** 2 - rows. `error` is the
-    standard error resampled by group, so rows are taken to come in groups as they did.
+    Normal approximation: rows * ((z(1 - alpha) + z(power)) * error / distance) ** 2 - rows, where the standard
+    error is read off the interval: width / (2 z(1 - alpha)). It is resampled by group, so further rows are
+    taken to come in groups as these did.
+
+    Args:
+        width: of the two-sided interval at confidence 1 - 2 alpha.
+        distance: of the figure from its bound.
 
     Returns:
         None where the figure lies on its bound: no number of rows decides that.
     """
     if abs(distance) < 1e-9:
         return None
-    needed = rows * ((stats.norm.ppf(1 - alpha) + stats.norm.ppf(power)) * error / distance) ** 2
+    z_alpha, z_power = stats.norm.ppf(1 - alpha), stats.norm.ppf(power)
+    needed = rows * ((1 + z_power / z_alpha) * width / 2 / distance) ** 2
     return max(1, int(np.ceil(needed - rows)))
