@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification
 
 from tidegate import files, text
 from tidegate.errors import ModelError
@@ -24,7 +24,7 @@ RAW = [
 ]  # fmt: skip
 
 
-def make_teacher(folder: Path, *, seed: int = 0, max_length: int = 24) -> Path:
+def make_teacher(folder: Path, *, seed: int = 0, max_length: int | None = 24) -> Path:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "fine", "film", "book", "the", "is", "very"]
     words += [*".!&'[]", "url", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz")]
     made = Tokenizer(models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
@@ -40,7 +40,9 @@ def make_teacher(folder: Path, *, seed: int = 0, max_length: int = 24) -> Path:
         initializer_range=0.5,
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder)
-    BertTokenizerFast(tokenizer_object=made, model_max_length=max_length).save_pretrained(folder)
+    if max_length:
+        made.enable_truncation(max_length)
+    made.save(str(folder / "tokenizer.json"))
     return folder
 
 
@@ -64,16 +66,15 @@ def written(folder: Path, classifier: export.Classifier) -> Path:
     return folder
 
 
-def test_raw_texts_give_in_the_package_what_they_give_in_the_training_path(
-    classifier: export.Classifier, teacher: Path, folder: Path
-) -> None:
+def test_raw_texts_give_in_the_package_what_they_give_in_the_training_path(teacher: Path, folder: Path) -> None:
     options = text.Normalization.from_json(NORMALIZATION)
-    tokenizer, model = BertTokenizerFast.from_pretrained(teacher), classifier.model
+    tokenizer = Tokenizer.from_file(str(teacher / "tokenizer.json"))
+    model = BertForSequenceClassification.from_pretrained(teacher).eval()
     package, expected = Package.load(folder), []
     for raw in RAW:
-        tokens = tokenizer(text.normalize(raw, options), truncation=True, return_tensors="pt")
+        tokens = torch.tensor([tokenizer.encode(text.normalize(raw, options)).ids])
         with torch.inference_mode():
-            expected.append(torch.softmax(model(**tokens).logits[0].double(), dim=0).numpy())
+            expected.append(torch.softmax(model(tokens).logits[0].double(), dim=0).numpy())
     for batch_size in (1, 5, 32):
         np.testing.assert_allclose(package.predict(RAW, batch_size=batch_size), expected, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 0.1, "the texts are too alike to show a difference"
@@ -121,18 +122,11 @@ def test_texts_are_cut_where_the_tokenizer_says(folder: Path) -> None:
     assert len(package.encode(["film " * 99])[0]) == 24
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(16, 16), (999, 64)])
-def test_texts_are_never_longer_than_the_model_takes(asked: int, expected: int, tmp_path: Path) -> None:
-    folder = make_teacher(tmp_path / "teacher", max_length=asked)
-    assert export.load(folder, labels=TASK["labels"]).max_length == expected
-
-
-def test_the_truncation_of_the_tokenizer_file_counts_too(tmp_path: Path) -> None:
-    folder = make_teacher(tmp_path / "teacher")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(12)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    assert export.load(folder, labels=TASK["labels"]).max_length == 12
+@pytest.mark.parametrize(("cut", "expected"), [(16, 16), (999, 64), (None, 64)])
+def test_texts_are_cut_as_in_training_and_never_longer_than_the_model_takes(
+    cut: int | None, expected: int, tmp_path: Path
+) -> None:
+    assert export.load(make_teacher(tmp_path / "teacher", max_length=cut), labels=TASK["labels"]).max_length == expected
 
 
 def test_the_model_is_exported_without_dropout(teacher: Path) -> None:
@@ -140,7 +134,7 @@ def test_the_model_is_exported_without_dropout(teacher: Path) -> None:
 
 
 def test_other_labels_than_the_tasks_are_refused(teacher: Path) -> None:
-    with pytest.raises(ModelError, match="was trained for the labels"):
+    with pytest.raises(ModelError, match="knows the labels"):
         export.load(teacher, labels=["positive", "neutral", "negative"])
 
 
@@ -148,7 +142,7 @@ def test_other_labels_than_the_tasks_are_refused(teacher: Path) -> None:
 def test_a_damaged_teacher_is_a_model_error(damage: str, tmp_path: Path) -> None:
     folder = make_teacher(tmp_path / "teacher")
     (folder / damage).write_bytes((folder / damage).read_bytes()[:40])
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match=r"damaged|cannot be read"):
         export.load(folder, labels=TASK["labels"])
 
 
