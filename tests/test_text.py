@@ -18,7 +18,7 @@ NOTHING = Normalization(mend_unicode=False, strip_markup=False, mask=(), max_cha
 PIECES = st.sampled_from([
     "<", ">", "<b", "<b>", "</b>", "<p class=x>", "<script>", "</script>", "<!--", "-->", "&", "&amp;", "&lt;", "&#60;",
     "amp;", "#38;", "lt;", "a", " ", "\n", "\u00a0", "Ã", "©", "â€œ", "\u0301", "\ud800", "\x1b[31m", "\x00", "@", ".",
-    "com", "www.", "http://", "/", "+", "0", "(212) ", "555-0123", "4111 1111 1111 1111", "4", "[url]", "ﬁ", 
+    "com", "www.", "http://", "/", "+", "0", "(212) ", "555-0123", "4111 1111 1111 1111", "4", "[url]", "ﬁ",
     "\uff21", "\u200b", "中",
 ])  # fmt: skip
 TEXTS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join))
@@ -78,7 +78,13 @@ def test_markup_is_stripped(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("cafÃ©", "café"), ("â€œwellâ€\x9d", '"well"'), ("\uff21\uff22\uff23", "ABC"), ("e\u0301", "é"), ("soft\u00adly", "softly")],
+    [
+        ("cafÃ©", "café"),
+        ("â€œwellâ€\x9d", '"well"'),
+        ("\uff21\uff22\uff23", "ABC"),
+        ("e\u0301", "é"),
+        ("soft\u00adly", "softly"),
+    ],
 )
 def test_unicode_is_mended(text: str, expected: str) -> None:
     done = normalize_counted(text, ALL)
@@ -107,8 +113,9 @@ def test_personal_data_is_masked(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "on 2004-01-15 at 12:30", "01/02/2003 12 10:30", "2004-2005", "1024-1280 pixels", "3.14159265358", 
-        "1,000,000,000", "192.168.0.1", "4111 1111 1111 1112", "order 12345678", "me @home", "yes.no/maybe", "amazon.com", "$2,500,000",
+        "on 2004-01-15 at 12:30", "01/02/2003 12 10:30", "2004-2005", "1024-1280 pixels", "3.14159265358",
+        "1,000,000,000", "192.168.0.1", "4111 1111 1111 1112", "order 12345678", "me @home", "yes.no/maybe",
+        "amazon.com", "$2,500,000",
     ],
 )  # fmt: skip
 def test_other_numbers_and_names_stay(text: str) -> None:
@@ -131,8 +138,8 @@ def test_a_long_text_is_cut_between_words() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["a", "<", "<a ", "<a =", "=", "&", "&amp;", "1", "1 ", "a@", "a.", "www.", "4111 ", "<script>", "<!--", "Ã©", "ÃƒÂ",
-     "\ud800"],
+    ["a", "<", "<a ", "<a =", "=", "&", "&amp;", "1", "1 ", "a@", "a.", "www.", "4111 ", "<script>", "<!--",
+     "Ã©", "ÃƒÂ", "\ud800"],
 )  # fmt: skip
 def test_a_cell_of_ten_megabytes_is_no_trouble(unit: str) -> None:
     """Only `max_characters` of it are looked at; what is left of it is also a fixed point."""
