@@ -1,0 +1,196 @@
+"""A suite of checks, run by Great Expectations on a table: what was expected, what was found.
+
+Which checks there are, and their bounds, is for the caller to say. The pages made of them are in `datadocs`.
+"""
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+Severity = Literal["critical", "warning"]
+
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""The run time that Great Expectations is told, so that equal data give equal pages."""
+
+_SUMMARY = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
+"""Counts alone: with any other format texts of the data would stand in the pages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One expectation of the suite."""
+
+    kind: str
+    """The expectation's name in Great Expectations, as `expect_column_to_exist`."""
+    column: str | None
+    """The column it is about; none for the table."""
+    arguments: dict[str, Any]
+    """Its other arguments."""
+    severity: Severity
+    """`critical` fails the stage, `warning` is reported."""
+    claim: str
+    """What is expected, for a person, as `every class has at least 50 rows`."""
+
+
+def of_rows(
+    kind: str, column: str, claim: str, *, max_share: float, severity: Severity = "critical", **arguments: Any
+) -> Check:
+    """A check that all rows pass, up to a share that need not."""
+    most = "all rows" if max_share == 0 else f"at least {percent(1 - max_share)} of the rows"
+    arguments["mostly"] = round(1 - max_share, 12)
+    return of_whole(kind, column, f"{most} {claim}", severity=severity, **arguments)
+
+
+def of_whole(kind: str, column: str | None, claim: str, *, severity: Severity = "critical", **arguments: Any) -> Check:
+    """A check of one figure of a column, or of the table where no column is named.
+
+    Args:
+        kind: the expectation's name in Great Expectations, without `expect_column_` or `expect_table_`.
+        column: the column it is about.
+        claim: what is expected, for a person.
+        severity: `critical` fails the stage, `warning` is reported.
+        arguments: the expectation's other arguments.
+    """
+    kind = f"expect_{'table' if column is None else 'column'}_{kind}"
+    return Check(kind=kind, column=column, arguments=arguments, severity=severity, claim=claim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a check."""
+
+    check: Check
+    success: bool
+    observed: Any
+    """The figure that was compared with the bounds (a number, a text or a list), or null where rows are counted."""
+    unexpected: int | None
+    """Rows that broke the rule, or null where the check is about the whole."""
+
+    def sentence(self) -> str:
+        """The claim and what was found instead."""
+        found = shown(self.observed) if self.unexpected is None else f"{self.unexpected:,} rows that break this"
+        return f"expected that {self.check.claim}; found: {found or 'nothing'}"
+
+
+def report(
+    outcomes: Sequence[Outcome], *, rows: int, reasons: Mapping[str, int], labels: Mapping[str, int], faults: int
+) -> dict[str, Any]:
+    """The content of `quality.json`; every row that is not good is in quarantine."""
+    valid = sum(labels.values())
+    return {
+        "rows": rows,
+        "valid": valid,
+        "quarantined": rows - valid,
+        "quarantined_share": (rows - valid) / rows if rows else 0.0,
+        "reasons": dict(reasons),
+        "labels": dict(labels),
+        "success": not faults,
+        "expectations": [
+            {
+                "expectation": outcome.check.kind,
+                "column": outcome.check.column,
+                "severity": outcome.check.severity,
+                "claim": outcome.check.claim,
+                "success": outcome.success,
+                "observed": outcome.observed,
+                "unexpected": outcome.unexpected,
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def shown(observed: Any) -> str:
+    """An observed figure for a person."""
+    if isinstance(observed, list):
+        return ", ".join(str(item) for item in observed)
+    if isinstance(observed, int | float) and not isinstance(observed, bool):
+        return f"{int(observed):,}" if observed == int(observed) else f"{observed:.4g}"
+    return "" if observed is None else str(observed)
+
+
+def percent(share: float) -> str:
+    """A share (0 to 1) for a person."""
+    return f"{100 * share:.6g} %"
+
+
+def run(frame: pl.DataFrame, checks: Sequence[Check], *, name: str, site: Path) -> list[Outcome]:
+    """Runs the checks as one Great Expectations suite and lets it write its Data Docs to the folder `site`.
+
+    Nothing is kept but the pages, nothing is sent anywhere. The outcomes come in the order of the checks.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+    expectations = [_expectation(check, position) for position, check in enumerate(checks)]
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
+    asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
+    batch = asset.add_batch_definition_whole_dataframe(name)
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+    checkpoint = context.checkpoints.add(
+        gx.Checkpoint(name=name, validation_definitions=[definition], result_format=_SUMMARY)
+    )
+    context.add_data_docs_site(name, _site(site))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_id = gx.RunIdentifier(run_name=name, run_time=_NO_TIME)
+        result = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()}, run_id=run_id)
+        context.build_data_docs()
+    (validation,) = result.run_results.values()
+    found = {
+        (raw.expectation_config.meta or {})["position"]: raw for raw in validation.results if raw.expectation_config
+    }
+    return [_outcome(check, found[position]) for position, check in enumerate(checks)]
+
+
+def _expectation(check: Check, position: int) -> Any:
+    import great_expectations.expectations as gxe
+
+    cls = getattr(gxe, "".join(word.capitalize() for word in check.kind.split("_")))
+    column = {} if check.column is None else {"column": check.column}
+    return cls(
+        **column,
+        **check.arguments,
+        severity=check.severity,
+        description=f"{check.claim[0].upper()}{check.claim[1:]} ({check.severity})",
+        meta={"position": position},
+    )
+
+
+def _site(folder: Path) -> Any:
+    return {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+
+
+def _outcome(check: Check, raw: Any) -> Outcome:
+    found = raw.result
+    unexpected = found.get("unexpected_count")
+    return Outcome(
+        check=check,
+        success=bool(raw.success),
+        observed=_plain_value(found.get("observed_value")),
+        unexpected=None if unexpected is None else int(unexpected),
+    )
+
+
+def _plain_value(value: Any) -> Any:
+    """As JSON has it: no NumPy types, no NaN."""
+    if isinstance(value, list | tuple | set):
+        return [_plain_value(item) for item in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
