@@ -6,6 +6,8 @@ declared in its own `Params`; this module only binds.
 
 import difflib
 import operator
+import re
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -84,7 +86,7 @@ def _bind(kind: Any, raw: Any, name: str, problems: list[str]) -> Any:
     if origin is Annotated:
         return _bind_annotated(args, raw, name, problems)
     if origin in (Union, types.UnionType):
-        return _bind_union(args, raw, name, problems)
+        return _bind_union(kind, raw, name, problems)
     if is_dataclass(kind):
         return _bind_dataclass(kind, raw, name, problems)
     if origin in (list, tuple):
@@ -92,7 +94,7 @@ def _bind(kind: Any, raw: Any, name: str, problems: list[str]) -> Any:
     if origin is dict:
         return _bind_mapping(args[1], raw, name, problems)
     if not _is_instance(kind, raw):
-        problems.append(f"{name}: must be {_words(kind)}, is {_shown(raw)}")
+        problems.append(_ill_typed(kind, raw, name))
         return raw
     return float(raw) if kind is float else raw
 
@@ -106,27 +108,23 @@ def _bind_annotated(args: tuple[Any, ...], raw: Any, name: str, problems: list[s
     return value
 
 
-def _bind_union(args: tuple[Any, ...], raw: Any, name: str, problems: list[str]) -> Any:
-    attempts: list[list[str]] = []
-    for kind in args:
+def _bind_union(union: Any, raw: Any, name: str, problems: list[str]) -> Any:
+    deeper: list[list[str]] = []
+    for kind in get_args(union):
         attempt: list[str] = []
         value = _bind(kind, raw, name, attempt)
         if not attempt:
             return value
-        attempts.append(attempt)
-    # A nested problem says more than the list of what would have been allowed.
-    deeper = [attempt for attempt in attempts if not attempt[0].startswith(f"{name}: must be ")]
-    ranged = [attempt for attempt in attempts if " at least " in attempt[0] or " at most " in attempt[0]]
-    if chosen := (deeper or ranged):
-        problems.extend(chosen[0])
-    else:
-        problems.append(f"{name}: must be {' or '.join(_words(kind) for kind in args)}, is {_shown(raw)}")
+        if attempt != [_ill_typed(kind, raw, name)]:
+            deeper.append(attempt)
+    # What is wrong inside the right kind says more than the list of the kinds that are allowed.
+    problems.extend(deeper[0] if deeper else [_ill_typed(union, raw, name)])
     return raw
 
 
 def _bind_dataclass(cls: Any, raw: Any, name: str, problems: list[str]) -> Any:
     if not isinstance(raw, Mapping):
-        problems.append(f"{name}: must be a mapping, is {_shown(raw)}")
+        problems.append(_ill_typed(cls, raw, name))
         return raw
     before = len(problems)
     hints = get_type_hints(cls, include_extras=True)
@@ -146,14 +144,14 @@ def _unknown(raw: Mapping[str, Any], known: list[str], name: str) -> Iterator[st
 
 def _bind_items(origin: Any, kind: Any, raw: Any, name: str, problems: list[str]) -> Any:
     if not isinstance(raw, list):
-        problems.append(f"{name}: must be a list, is {_shown(raw)}")
+        problems.append(_ill_typed(list, raw, name))
         return raw
     return origin(_bind(kind, item, f"{name}[{i}]", problems) for i, item in enumerate(raw))
 
 
 def _bind_mapping(kind: Any, raw: Any, name: str, problems: list[str]) -> Any:
     if not isinstance(raw, Mapping):
-        problems.append(f"{name}: must be a mapping, is {_shown(raw)}")
+        problems.append(_ill_typed(dict, raw, name))
         return raw
     problems.extend(f"{name}.{key}: the key must be a text" for key in raw if not isinstance(key, str))
     return {key: _bind(kind, value, f"{name}.{key}", problems) for key, value in raw.items()}
@@ -163,7 +161,7 @@ def _is_instance(kind: Any, raw: Any) -> bool:
     if get_origin(kind) is Literal:
         return any(raw == choice and type(raw) is type(choice) for choice in get_args(kind))
     if kind is float:
-        return isinstance(raw, int | float) and not isinstance(raw, bool)
+        return isinstance(raw, int | float) and not isinstance(raw, bool) and abs(raw) <= sys.float_info.max
     if kind is int:
         return isinstance(raw, int) and not isinstance(raw, bool)
     if kind in (None, type(None)):
@@ -171,13 +169,27 @@ def _is_instance(kind: Any, raw: Any) -> bool:
     return kind is Any or isinstance(raw, kind)
 
 
+def _ill_typed(kind: Any, raw: Any, name: str) -> str:
+    return f"{name}: must be {_words(kind)}, is {_shown(raw)}{_hint(raw)}"
+
+
 def _words(kind: Any) -> str:
-    if get_origin(kind) is Annotated:
-        return _words(get_args(kind)[0])
-    if get_origin(kind) is Literal:
-        return " or ".join(repr(choice) for choice in get_args(kind))
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _words(args[0])
+    if origin is Literal:
+        return " or ".join(repr(choice) for choice in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(arg) for arg in args)
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
-    return names.get(kind, "a mapping" if is_dataclass(kind) else f"a {getattr(kind, '__name__', kind)}")
+    lists = {list: "a list", tuple: "a list", dict: "a mapping"}
+    return (names | lists).get(origin or kind, "a mapping" if is_dataclass(kind) else f"a {kind}")
+
+
+def _hint(raw: Any) -> str:
+    """YAML 1.1 reads a number such as 1e-4 as a text."""
+    match = re.fullmatch(r"([+-]?\d+)(\.\d+)?[eE]([+-]?\d+)", raw) if isinstance(raw, str) else None
+    return f" (write {match[1]}{match[2] or '.0'}e{int(match[3]):+d})" if match else ""
 
 
 def _shown(raw: Any) -> str:
