@@ -3,6 +3,7 @@
 Nothing here knows what a file means.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -28,25 +29,33 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    draft: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         inner = draft / path.name
         yield inner
         _put_in_place(inner, path, aside=draft / ".previous")
     except OSError as error:
-        if error.errno == 28:  # ENOSPC
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(str(path), "no space is left on the disk", "Free some and run again") from error
         raise
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        if draft:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _put_in_place(source: Path, target: Path, *, aside: Path) -> None:
-    if target.is_dir() and not target.is_symlink():
-        target.rename(aside)  # a folder cannot be replaced in one step
     source.chmod(0o755 if source.is_dir() else 0o644)
-    source.replace(target)
+    if not target.is_dir() or target.is_symlink():
+        source.replace(target)
+        return
+    target.rename(aside)  # a folder cannot be replaced in one step
+    try:
+        source.replace(target)
+    except BaseException:
+        aside.rename(target)
+        raise
 
 
 def write_json(path: Path, content: Any) -> None:
