@@ -129,26 +129,14 @@ def _sentence(claim: str, figure: Figure, verdict: Verdict, more: int | None) ->
     return f"{seen}; some {more:,} more labelled rows would decide it."
 
 
-def at_most(name: str, subject: str, value: float | None, bound: float, *, unit: str, n: int | None = None) -> Rule:
+def at_most(name: str, subject: str, value: float | None, bound: float, *, unit: str) -> Rule:
     """Passes if a measured value, one without an interval, is at most the bound; undecided if there is none."""
-    return _measured(name, subject, value, bound, unit, n, words="at most", holds=value is not None and value <= bound)
-
-
-def at_least(name: str, subject: str, value: float | None, bound: float, *, unit: str, n: int | None = None) -> Rule:
-    """Passes if a measured value, one without an interval, is at least the bound; undecided if there is none."""
-    return _measured(name, subject, value, bound, unit, n, words="at least", holds=value is not None and value >= bound)
-
-
-def _measured(
-    name: str, subject: str, value: float | None, bound: float, unit: str, n: int | None, *, words: str, holds: bool
-) -> Rule:
     if value is None:
         return Rule(name=name, verdict="undecided", bound=bound, unit=unit, sentence=f"{subject} was not measured.")
+    holds = value <= bound
     shown, limit = (f"{number:,.4g}{f' {unit}' if unit else ''}" for number in (value, bound))
-    sentence = f"{subject} is {shown}, {'' if holds else 'not '}{words} {limit}."
-    return Rule(
-        name=name, verdict="pass" if holds else "fail", figure=value, bound=bound, n=n, unit=unit, sentence=sentence
-    )
+    sentence = f"{subject} is {shown}, {'' if holds else 'not '}at most {limit}."
+    return Rule(name=name, verdict="pass" if holds else "fail", figure=value, bound=bound, unit=unit, sentence=sentence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,8 +190,12 @@ def combine(rules: Sequence[Rule]) -> Verdict:
 
 
 def reasons(rules: Sequence[Rule]) -> list[str]:
-    """The sentences that explain the verdict: of all rules with that verdict, the champion's always among them."""
+    """The sentences that explain the verdict: of the rules that gave it; of a pass, what the champion's rules say."""
     verdict = combine(rules)
-    if verdict == "pass":
-        return [f"All {sum(rule.verdict == 'pass' for rule in rules)} rules that are on pass."]
-    return [f"{rule.name}: {rule.sentence}" for rule in rules if rule.verdict == verdict]
+    if verdict != "pass":
+        return [f"{rule.name}: {rule.sentence}" for rule in rules if rule.verdict == verdict]
+    passed = sum(rule.verdict == "pass" for rule in rules)
+    return [
+        f"All {passed} rules that are on pass.",
+        *(f"{rule.name}: {rule.sentence}" for rule in rules if rule.name.startswith("champion")),
+    ]

@@ -61,7 +61,7 @@ class Params:
     leakage_ceiling: Annotated[int, Range(ge=0)] | None
     """Groups, and exact or near duplicates, that cross the splits."""
     robustness_floor: Annotated[float, Range(ge=0, le=1)] | None
-    """Least share of its accuracy that the candidate keeps when texts are disturbed."""
+    """Share of rows whose label stays when the text is perturbed, under the worst perturbation of `compare`."""
 
 
 def run(
@@ -79,8 +79,7 @@ def run(
         candidate=files.digest_folder(candidate), champion=files.read_json(champion / "champion.json"),
     )  # fmt: skip
     evidence.check()
-    judged = list(rules_of(params, evidence))
-    scored = evidence.evaluation
+    judged, scored = list(rules_of(params, evidence)), evidence.evaluation
     content = {
         "task": evidence.task["task"], "mode": params.mode, "verdict": combine(judged), "reasons": reasons(judged),
         "candidate": evidence.candidate, "recipe": recipe("select")["digest"],
@@ -118,8 +117,8 @@ class Evidence:
 
     def digest_of(self, role: str) -> str | None:
         """The digest pinned for a role, comparable or not."""
-        found: str | None = self.champion.get(role, {}).get("digest")
-        return found
+        digest: str | None = self.champion[role]["digest"]
+        return digest
 
     def predicted_by(self, role: str) -> "Predictions":
         """What the model of a role, or the one that is the same, predicted on test."""
@@ -149,6 +148,7 @@ def rules_of(params: Params, evidence: Evidence) -> Iterator["Rule"]:
     )  # fmt: skip
     yield _slices(params, evidence, test)
     yield from _measured(params, evidence)
+    yield _robustness(params, evidence, test)
 
 
 def _against_baseline(params: Params, evidence: Evidence, test: "Test") -> Iterator["Rule"]:
@@ -157,9 +157,8 @@ def _against_baseline(params: Params, evidence: Evidence, test: "Test") -> Itera
     if params.baseline_lead is None:
         yield rules.off("baseline")
         return
-    bounds = dict.fromkeys(judgement.WORDS, params.baseline_lead)
-    baseline = evidence.predicted_by("baseline")
-    yield from judgement.compared("baseline", "that of the baseline", evidence.chosen, baseline, bounds, test)
+    bounds, other = dict.fromkeys(judgement.WORDS, params.baseline_lead), evidence.predicted_by("baseline")
+    yield from judgement.compared("baseline", "that of the baseline", evidence.chosen, other, bounds, test)
 
 
 def _against_champion(params: Params, evidence: Evidence, test: "Test") -> Iterator["Rule"]:
@@ -196,16 +195,15 @@ def _without_comparison(evidence: Evidence, role: str, words: str) -> "Rule | No
     """The rule where there is nothing to compare with; None where there is."""
     from tidegate import rules
 
-    digest = evidence.digest_of(role)
+    digest, entry = evidence.digest_of(role), evidence.champion[role]
     if digest is None:
         return rules.stated(role, "pass", f"There is no {words} to compare with.")
     if digest == evidence.candidate:
-        return rules.stated(role, "pass", f"The candidate is the {words} (the digests are equal): nothing to replace.")
-    entry = evidence.champion[role]
-    if not entry["comparable"]:
-        sentence = f"The {words} cannot be compared: {entry['reason']}. A new label set is a new task: name it so."
-        return rules.stated(role, "undecided", sentence)
-    return None
+        return rules.stated(role, "pass", f"The candidate is the {words} itself (equal digests): nothing to replace.")
+    if entry["comparable"]:
+        return None
+    sentence = f"The {words} cannot be compared: {entry['reason']}. Give a new label set a new task name."
+    return rules.stated(role, "undecided", sentence)
 
 
 def _slices(params: Params, evidence: Evidence, test: "Test") -> "Rule":
@@ -235,25 +233,18 @@ def _measured(params: Params, evidence: Evidence) -> Iterator["Rule"]:
     )
     for name, subject, value, ceiling, unit in ceilings:
         yield rules.off(name) if ceiling is None else rules.at_most(name, subject, value, ceiling, unit=unit)
-    yield _robustness(params, evidence)
 
 
-def _robustness(params: Params, evidence: Evidence) -> "Rule":
+def _robustness(params: Params, evidence: Evidence, test: "Test") -> "Rule":
     from tidegate import rules
 
     if params.robustness_floor is None:
         return rules.off("robustness")
-    kept = kept_when_disturbed(evidence.comparison, evidence.candidate)
-    worst = min(kept, key=lambda name: (kept[name], name), default=None)
-    subject = f"The share of accuracy kept under {worst or 'disturbed texts'} (validation)"
-    value = None if worst is None else kept[worst]
-    return rules.at_least("robustness", subject, value, params.robustness_floor, unit="share")
-
-
-def kept_when_disturbed(comparison: Mapping[str, Any], digest: str) -> dict[str, float]:
-    """By disturbance the accuracy on disturbed texts over that on plain ones; empty where none was measured."""
-    found = [entry for entry in comparison.values() if entry["digest"] == digest]
-    if not found or not found[0]["accuracy"]["value"]:
-        return {}
-    plain = found[0]["accuracy"]["value"]
-    return {name: seen["accuracy"]["value"] / plain for name, seen in found[0].get("robustness", {}).items()}
+    own = [entry["robustness"] for entry in evidence.comparison.values() if entry["digest"] == evidence.candidate]
+    kept = dict(own[0]) if own else {}
+    if not (rows := kept.pop("rows", 0)):
+        return rules.stated("robustness", "undecided", "Nothing was perturbed: comparison.json is of other packages.")
+    worst = min(kept, key=lambda name: (kept[name]["value"], name))
+    subject = f"The share of labels kept under {worst.replace('_', ' ')} (validation)"
+    figure = rules.Figure.of(kept[worst], rows)
+    return rules.above("robustness", subject, figure, params.robustness_floor, test, unit="share")
