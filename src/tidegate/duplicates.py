@@ -31,6 +31,8 @@ class Nearness:
     """Characters a shingle. Characters and not words, since texts are short and not every language has spaces."""
     permutations: int
     """Hash functions a signature: more find more surely and cost more time."""
+    seed: int = 1
+    """Draws the hash functions: with another seed a search is independent of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def bands(near: Nearness) -> tuple[int, int]:
 
 def signatures(texts: Sequence[str], near: Nearness) -> NDArray[np.uint32]:
     """MinHash signatures, uint32 (n, permutations): those of `datasketch.MinHash` over the same shingle hashes."""
-    multiply, add = MinHash(num_perm=near.permutations, seed=1).permutations
+    multiply, add = MinHash(num_perm=near.permutations, seed=near.seed).permutations
     out = np.empty((near.permutations, len(texts)), dtype=np.uint32)
     at = 0
     for batch in _batches(texts):
