@@ -39,9 +39,9 @@ class Shaped:
 def complete(connection: duckdb.DuckDBPyConnection, table: str, slices: Sequence[str]) -> Shaped:
     """Checks the columns of a table (its name as SQL takes it), and makes the relations `typed` and `keys`.
 
-    `typed` holds the record columns as far as there are any; `keys` holds `id` and `group` of each row: an id that is missing is derived from text, label and group and
-    from how many equal rows came before, never from the row's number, so that added rows rename none; a group
-    that is missing is the id.
+    `typed` holds the record columns, as far as there are any; `keys` the `id` and `group` of each row. An id that
+    is missing is derived from text, label and group and from how many equal rows came before, never from the
+    row's number, so that added rows rename none. A group that is missing is the id.
 
     Raises:
         DataError: a column is missing, a cell is huge, a time is none, or there are no rows.

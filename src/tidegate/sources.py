@@ -5,6 +5,7 @@ file holds is read elsewhere (`tables`).
 """
 
 import difflib
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from filelock import FileLock
 
@@ -217,17 +219,16 @@ def _fetch_hub(address: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     parts = _parse_hub(address)
-    kind = "dataset" if parts["dataset"] else "model"
+    where: dict[str, Any] = {
+        "repo_id": parts["repo"], "repo_type": "dataset" if parts["dataset"] else "model",
+        "revision": parts["revision"], "endpoint": os.environ.get("HF_ENDPOINT"),
+    }  # fmt: skip
     cache = _downloads() / "hub"
     try:
         with _online():
             if parts["path"]:
-                return Path(huggingface_hub.hf_hub_download(
-                    parts["repo"], parts["path"], repo_type=kind, revision=parts["revision"], cache_dir=cache
-                ))  # fmt: skip
-            return Path(huggingface_hub.snapshot_download(
-                parts["repo"], repo_type=kind, revision=parts["revision"], cache_dir=cache, allow_patterns=_MODEL_FILES
-            ))  # fmt: skip
+                return Path(huggingface_hub.hf_hub_download(**where, filename=parts["path"], cache_dir=cache))
+            return Path(huggingface_hub.snapshot_download(**where, cache_dir=cache, allow_patterns=_MODEL_FILES))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         raise SourceError(address, f"the hub does not give it ({_short(str(error))})", _HUB_REMEDY) from error
 

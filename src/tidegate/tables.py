@@ -130,7 +130,7 @@ def _create(connection: duckdb.DuckDBPyConnection, name: str, relation: str) -> 
 def _read_cells(connection: duckdb.DuckDBPyConnection, name: str, path: Path, layout: Layout) -> list[str]:
     quote = '"' if layout.quote is None else layout.quote
     header = layout.header is not False
-    delimiter = layout.delimiter or ("\t" if layout.format == "tsv" else _delimiter(path, quote))
+    delimiter = layout.delimiter or ("\t" if layout.format == "tsv" else _delimiter(name, path, quote))
     names = _names(name, path, delimiter, quote, header, layout.columns)
     kinds = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in names)
     _create(connection, name, (
@@ -144,24 +144,25 @@ def _read_cells(connection: duckdb.DuckDBPyConnection, name: str, path: Path, la
     return notes + ([] if layout.columns else [f"{name}: columns {', '.join(names)}"])
 
 
-def _first(path: Path, delimiter: str, quote: str) -> list[str]:
+def _first(name: str, path: Path, delimiter: str, quote: str) -> list[str]:
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     with path.open(encoding="utf-8", newline="") as stream:
         lines = iter(lambda: stream.readline(LONGEST), "")
-        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
         try:
             return next(csv.reader(lines, delimiter=delimiter, quotechar=quote or None, quoting=quoting), [])
-        except csv.Error:  # the reader that follows says what is wrong, and in which line
-            return []
+        except csv.Error as error:
+            remedy = "Look at its start: is it this format, with these quotes?"
+            raise SourceError(name, f"the first line gives no cells ({error})", remedy) from None
 
 
-def _delimiter(path: Path, quote: str) -> str:
-    return max(",;\t|", key=lambda delimiter: len(_first(path, delimiter, quote)))
+def _delimiter(name: str, path: Path, quote: str) -> str:
+    return max(",;\t|", key=lambda delimiter: len(_first(name, path, delimiter, quote)))
 
 
 def _names(
     name: str, path: Path, delimiter: str, quote: str, header: bool, given: Sequence[str] | None
 ) -> Sequence[str]:
-    cells = _first(path, delimiter, quote)
+    cells = _first(name, path, delimiter, quote)
     if given and cells and len(given) != len(cells):
         cause = f"`columns` names {len(given)}, its first line has {len(cells)} cells (delimiter {delimiter!r})"
         raise SourceError(name, cause, "Name each column, or correct the delimiter")
@@ -239,6 +240,7 @@ def cause(error: duckdb.Error) -> str:
         if "unterminated quote" in message:
             return f"line {int(found[1]):,} has a quote that is not closed, or text beside a quoted cell"
     message = re.split(r"\n\nLINE \d+:|\nPossible |\n\nPlease try", message)[0]
+    message = re.sub(r"""(["'])[^"']*/([^"'/]*)\1""", r"\1\2\1", message)  # of a path the file's name
     message = re.sub(r"^[A-Z]\w+(?: \w+)* Error: ", "", " ".join(message.split()))
     return message.rstrip(". ") if len(message) <= 300 else f"{message[:297]}..."
 
