@@ -111,7 +111,7 @@ def recipe(stage: str, *, root: Path | None = None) -> dict[str, Any]:
     if stage not in stages:
         raise PipelineError(f"stage {stage!r}", "is not in dvc.yaml", "Name one of: " + ", ".join(stages))
     locked = _read_lock(root / "dvc.lock")
-    made = {out for entry in stages.values() for out in entry.outs}
+    made = [out for entry in stages.values() for out in entry.outs]
     content: dict[str, dict[str, Any]] = {"data": {}, "params": {}, "code": {}}
     for name in sorted(upstream(stages, stage)):
         if name not in locked:
@@ -120,11 +120,11 @@ def recipe(stage: str, *, root: Path | None = None) -> dict[str, Any]:
     return {**content, "digest": digest_json(content)}
 
 
-def _add_entry(content: dict[str, dict[str, Any]], entry: Mapping[str, Any], made: set[str]) -> None:
+def _add_entry(content: dict[str, dict[str, Any]], entry: Mapping[str, Any], made: list[str]) -> None:
     for dep in entry.get("deps", ()):
         if dep["path"].endswith(".py"):
             content["code"][dep["path"]] = dep["md5"]
-        elif dep["path"] not in made:
+        elif not any(_overlap(out, dep["path"]) for out in made):
             content["data"][dep["path"]] = dep["md5"]
     for file, values in entry.get("params", {}).items():
         content["params"].setdefault(file, {}).update(values)
@@ -169,7 +169,9 @@ def _params(entries: list[str | Mapping[str, list[str]]]) -> dict[str, tuple[str
 
 
 def _feeds(maker: Stage, user: Stage) -> bool:
-    """Whether an output of one is, holds, or lies in a dependency of the other."""
-    return maker.name != user.name and any(
-        out == dep or dep.startswith(f"{out}/") or out.startswith(f"{dep}/") for out in maker.outs for dep in user.deps
-    )
+    return maker.name != user.name and any(_overlap(out, dep) for out in maker.outs for dep in user.deps)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two paths are the same, or one holds the other."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
