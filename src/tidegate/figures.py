@@ -149,6 +149,12 @@ def expected_calibration_error(t: Tally) -> Floats:
     return np.asarray(np.abs(t["overconfidence"]).sum(axis=-1) / t["rows"][..., 0])
 
 
+def calibration_noise(drawn: Tally, total: Tally) -> Floats:
+    """(r,): how far, over all bins, the gaps of each replicate lie from the gaps seen."""
+    gaps = drawn["overconfidence"] / drawn["rows"] - total["overconfidence"] / total["rows"]
+    return np.asarray(np.abs(gaps).sum(axis=-1))
+
+
 def _mean_where(values: Floats, known: NDArray[np.bool_]) -> Floats:
     count = known.sum(axis=-1)
     return np.where(count > 0, (values * known).sum(axis=-1) / np.maximum(count, 1), np.nan)

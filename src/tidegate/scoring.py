@@ -4,7 +4,7 @@ The formulas live in `figures`, the resampling in `statistics`, reading and writ
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -99,7 +99,7 @@ def metrics(p: Predictions, *, replicates: int, seed: int, confidence: float = 0
         value, draws = FIGURES[name](total), FIGURES[name](drawn)
         figure = Resampled(float(value), draws, statistics.effective_groups(sizes))
         if name == "expected_calibration_error":
-            return _error_metric(figure, confidence)
+            return _error_metric(figure, replace(figure, draws=figures.calibration_noise(drawn, total)), confidence)
         return _metric(figure, confidence, share=name == "accuracy")
 
     return {
@@ -139,17 +139,18 @@ def _metric(figure: Resampled, confidence: float, *, share: bool = False) -> dic
     return {"value": figure.value, "low": low, "high": high}
 
 
-def _error_metric(figure: Resampled, confidence: float) -> dict[str, float | None]:
-    """The calibration error is biased upwards, and so is each replicate once more: the interval is mirrored.
+def _error_metric(figure: Resampled, noise: Resampled, confidence: float) -> dict[str, float | None]:
+    """The calibration error adds up sizes of gaps, so noise raises it, and each replicate once more.
 
-    It is the basic bootstrap's (A. Davison and D. Hinkley, "Bootstrap Methods and their Application", 1997,
-    section 5.2), cut at 0 and stretched to hold the figure itself.
+    Its upper end is that of the basic bootstrap, which mirrors (A. Davison and D. Hinkley, "Bootstrap Methods
+    and their Application", 1997, section 5.2), at least the figure itself. Its lower end takes all noise away
+    (triangle inequality): above 0 only where the model is shown not to be calibrated.
     """
-    found = figure.interval(confidence)
-    if found is None:
+    found, disturbed = figure.interval(confidence), noise.interval(confidence)
+    if found is None or disturbed is None:
         return {"value": figure.value, "low": None, "high": None}
-    low, high = (2 * figure.value - bound for bound in reversed(found))
-    return {"value": figure.value, "low": max(0.0, min(low, figure.value)), "high": max(high, figure.value)}
+    low, high = max(0.0, figure.value - disturbed[1]), 2 * figure.value - found[0]
+    return {"value": figure.value, "low": low, "high": min(1.0, max(high, figure.value))}
 
 
 def confusion(p: Predictions) -> NDArray[np.int64]:
