@@ -65,6 +65,7 @@ def test_a_stage_needs_those_whose_outputs_it_reads(root: Callable[..., Path]) -
 def test_a_stage_that_reads_a_folder_needs_what_is_written_into_it(root: Callable[..., Path]) -> None:
     stages = {
         "one": {"cmd": "x", "outs": ["data/all/one"]},
+        "two": {"cmd": "x", "outs": ["data/all-two"]},
         "sum": {"cmd": "x", "deps": ["data/all"], "outs": ["data/sum"]},
     }
     assert pipeline.edges(pipeline.read_stages(root(stages)))["sum"] == ("one",)
