@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import PipelineError
-from tidegate.expectations import shown
 
 _BOOTSTRAP = ("css/bootstrap.min.css", "jquery.min.js", "umd/popper.min.js", "js/bootstrap.min.js")
 _ICONS = ("fontawesome.min.css", "solid.min.css", "regular.min.css")
@@ -119,7 +118,7 @@ def summary(quality: Mapping[str, Any], *, task: str) -> str:
         figures=f"{figures} ({_percent(quality['quarantined'], rows)}).",
         reasons=_shares("Why a row is in quarantine", quality["reasons"], of=rows, colour="warning"),
         labels=_shares("Good rows of each class", quality["labels"], of=quality["valid"], colour="primary"),
-        expectations="".join(_line(item) for item in quality["expectations"]),
+        expectations="".join(_line(item) for item in sorted(quality["expectations"], key=lambda item: item["success"])),
     )
 
 
@@ -147,10 +146,9 @@ def _line(item: Mapping[str, Any]) -> str:
         icon = (
             "fa-times-circle text-danger" if item["severity"] == "critical" else "fa-exclamation-triangle text-warning"
         )
-    found = shown(item["observed"]) if item["unexpected"] is None else f"{item['unexpected']:,} rows break this"
     return (
         f'<tr><td><i class="fas {icon}"></i></td><td>{escape(item["claim"])}</td>'
-        f"<td>{escape(item['severity'])}</td><td>{escape(found)}</td></tr>\n"
+        f"<td>{escape(item['severity'])}</td><td>{escape(item['found'])}</td></tr>\n"
     )
 
 

@@ -74,10 +74,25 @@ class Outcome:
     unexpected: int | None
     """Rows that broke the rule, or null where the check is about the whole."""
 
+    def found(self) -> str:
+        """What was found, for a person."""
+        if self.unexpected is not None:
+            return f"{self.unexpected:,} rows break this"
+        if isinstance(self.observed, list):
+            return ", ".join(str(item) for item in self.observed)
+        if isinstance(self.observed, bool) or not isinstance(self.observed, int | float):
+            return "" if self.observed is None else str(self.observed)
+        is_share = "proportion" in self.check.kind or "share" in str(self.check.column)
+        return percent(round(self.observed, 4)) if is_share else f"{self.observed:,.12g}"
+
     def sentence(self) -> str:
         """The claim and what was found instead."""
-        found = shown(self.observed) if self.unexpected is None else f"{self.unexpected:,} rows that break this"
-        return f"expected that {self.check.claim}; found: {found or 'nothing'}"
+        return f"expected that {self.check.claim}; found: {self.found() or 'none'}"
+
+
+def percent(share: float) -> str:
+    """A share (0 to 1) for a person."""
+    return f"{100 * share:.6g} %"
 
 
 def report(
@@ -102,6 +117,7 @@ def report(
                 "success": outcome.success,
                 "observed": outcome.observed,
                 "unexpected": outcome.unexpected,
+                "found": outcome.found(),
             }
             for outcome in outcomes
         ],
@@ -115,11 +131,6 @@ def shown(observed: Any) -> str:
     if isinstance(observed, int | float) and not isinstance(observed, bool):
         return f"{int(observed):,}" if observed == int(observed) else f"{observed:.4g}"
     return "" if observed is None else str(observed)
-
-
-def percent(share: float) -> str:
-    """A share (0 to 1) for a person."""
-    return f"{100 * share:.6g} %"
 
 
 def run(frame: pl.DataFrame, checks: Sequence[Check], *, name: str, site: Path) -> list[Outcome]:
@@ -146,7 +157,7 @@ def run(frame: pl.DataFrame, checks: Sequence[Check], *, name: str, site: Path) 
         warnings.simplefilter("ignore")
         run_id = gx.RunIdentifier(run_name=name, run_time=_NO_TIME)
         result = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()}, run_id=run_id)
-        context.build_data_docs()
+        context.build_data_docs(site_names=[name])  # a default site would stay behind in the temporary folder
     (validation,) = result.run_results.values()
     found = {
         (raw.expectation_config.meta or {})["position"]: raw for raw in validation.results if raw.expectation_config

@@ -249,4 +249,4 @@ def _tell(found: _Findings, *, inferred: bool) -> None:
     print(f"Label set{', as found' if inferred else ''}: {classes}")
     for item in quality["expectations"]:
         if not item["success"]:
-            print(f"Warning: expected that {item['claim']}")
+            print(f"Warning: expected that {item['claim']}; found: {item['found'] or 'none'}")
