@@ -96,7 +96,7 @@ def _round(done: Normalized, options: Normalization) -> bool:
     if options.strip_markup:
         _apply(done, "stripped", _strip_markup)
     for kind in KINDS:
-        if kind in options.mask:
+        if kind in options.mask and _MAY_HOLD[kind](done.text):
             done.text, items = _MASKS[kind](done.text)
             if items:
                 done.masked[kind] += items
@@ -122,11 +122,12 @@ def _cut(text: str, limit: int) -> str:
 
 
 _UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff]")  # soft hyphen, zero-width space, word joiner, byte order mark
-_MENDING = ftfy.TextFixerConfig(unescape_html=False, explain=False)
+_MENDING = ftfy.TextFixerConfig(unescape_html=False, fix_line_breaks=False, explain=False)
+_BLANKS = str.maketrans("\t\n\r", "   ")
 
 
 def _mend(text: str) -> str:
-    if text.isascii() and text.replace("\n", " ").isprintable():
+    if text.isascii() and text.translate(_BLANKS).isprintable():
         return text  # most texts; ftfy would find nothing
     return ftfy.fix_text(_UNSEEN.sub("", text), _MENDING)
 
@@ -182,15 +183,12 @@ def _name(tag: re.Match[str]) -> str:
 
 
 def _opens(tag: re.Match[str]) -> str:
-    if tag[0] == "<!--":
-        return "-->"
-    return _name(tag) if _name(tag) in _UNREAD and not tag["end"] else ""
+    name = _name(tag)
+    return "-->" if tag[0] == "<!--" else name if name in _UNREAD and not tag["end"] else ""
 
 
 def _ends(tag: re.Match[str]) -> str:
-    if tag[0] == "-->":
-        return "-->"
-    return _name(tag) if tag["end"] else "nothing"
+    return "-->" if tag[0] == "-->" else _name(tag) if tag["end"] else "nothing"
 
 
 # --- masks ----------------------------------------------------------------------------------------------------
@@ -242,4 +240,11 @@ _MASKS: dict[str, Callable[[str], tuple[str, int]]] = {
     "email": functools.partial(_EMAIL.subn, "[email]"),
     "card": _mask_cards,
     "phone": functools.partial(_PHONE.subn, "[phone]"),
+}
+_SEVEN_DIGITS = re.compile(r"\d(?:\W{0,4}\d){6}")
+_MAY_HOLD: dict[str, Callable[[str], object]] = {  # cheap looks that spare most texts the search
+    "url": lambda text: "/" in text or "www." in text.lower(),
+    "email": lambda text: "@" in text,
+    "card": _SEVEN_DIGITS.search,
+    "phone": _SEVEN_DIGITS.search,
 }
