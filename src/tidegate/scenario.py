@@ -18,9 +18,11 @@ def use(root: Path, name: str) -> None:
     """
     folder, target = root / "scenarios", root / "params.yaml"
     path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise ParamsError(f"scenario {name!r}", [f"there is no scenarios/{name}.yaml (there are: {known})"])
+    known = sorted(file.stem for file in folder.glob("*.yaml"))
+    if name not in known:
+        raise ParamsError(
+            f"scenario {name!r}", [f"there is no scenarios/{name}.yaml (there are: {', '.join(known) or 'none'})"]
+        )
     before = target.read_text(encoding="utf-8")
     after = merged(before, path.read_text(encoding="utf-8"), name=path.name)
     difference = "".join(
@@ -42,11 +44,14 @@ def merged(params: str, overlay: str, *, name: str = "the scenario") -> str:
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.representer import RoundTripRepresenter
 
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 120
+    yaml.width = 100_000  # never folds a line
     yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.Representer = type("Representer", (RoundTripRepresenter,), {})  # of our own: DVC uses the other
+    yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
     problems: list[str] = []
     try:
         base, over = yaml.load(params), yaml.load(overlay)
