@@ -1,0 +1,230 @@
+"""Encoder folders: what belongs in one, and how one becomes a sequence classifier (and a smaller thing to train).
+
+Weights come as safetensors only: a pickle runs code when it is read. No training happens here.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from tidegate.errors import ModelError
+
+_TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
+    "vocab.json", "merges.txt",
+)  # fmt: skip
+_WEIGHTS = ("*.safetensors", "model.safetensors.index.json")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_HEAD = ("classifier", "pre_classifier", "score", "pooler", "dense", "head")
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "dropout", "attention_dropout",
+    "seq_classif_dropout", "hidden_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout",
+)  # fmt: skip
+_OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl", "data2vec-text")
+
+
+def check(folder: Path) -> None:
+    """Holds that a folder has what an encoder needs: configuration, fast tokenizer, weights as safetensors.
+
+    Raises:
+        ModelError: something is missing, or the weights are pickles.
+    """
+    if not folder.is_dir():
+        raise ModelError(str(folder), "is no folder of an encoder", "Give the address of a transformers model folder")
+    for name, remedy in (
+        ("config.json", "Save the model with `save_pretrained`"),
+        ("tokenizer.json", "Save a fast tokenizer there: AutoTokenizer.from_pretrained(…).save_pretrained(…)"),
+    ):
+        if not (folder / name).is_file():
+            raise ModelError(str(folder), f"has no {name}", remedy)
+    if any(folder.glob("*.safetensors")):
+        return
+    found = next((file.name for pattern in _PICKLES for file in sorted(folder.glob(pattern))), None)
+    cause = f"has its weights as a pickle ({found}), which runs code when read" if found else "has no model.safetensors"
+    raise ModelError(str(folder), cause, "Save them with `save_pretrained(…, safe_serialization=True)`")
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies what an encoder needs and nothing else (no pickles, no code).
+
+    Raises:
+        ModelError: the source is no encoder.
+    """
+    check(source)
+    target.mkdir(parents=True, exist_ok=True)
+    weights = [file for pattern in _WEIGHTS for file in source.glob(pattern)]
+    for file in (source / "config.json", *weights):
+        shutil.copyfile(file, target / file.name)
+    copy_tokenizer(source, target)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copies the files of a tokenizer, those that are there."""
+    for name in _TOKENIZER:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """The model's `config.json`.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    try:
+        found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(str(folder / "config.json"), f"is damaged ({error})", "Fetch the encoder anew") from None
+    return found
+
+
+def positions(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a text may have; None where the model sets no bound."""
+    most = config.get("max_position_embeddings")
+    if most is None:
+        return None
+    padded = config.get("model_type") in _OFFSET  # these number their positions from after the padding's
+    return int(most) - (int(config.get("pad_token_id") or 0) + 1 if padded else 0)
+
+
+def load(
+    folder: Path, labels: Sequence[str], *, dropout: float | None = None, trained: bool = False
+) -> PreTrainedModel:
+    """A float32 sequence classifier in eval mode on the CPU; call `train()` before training it.
+
+    Args:
+        folder: an encoder, or (`trained`) a classifier whose head is kept.
+        labels: in the order of the logits.
+        dropout: replaces every dropout probability of the configuration; None keeps them.
+
+    Raises:
+        ModelError: the folder does not hold such a model.
+    """
+    check(folder)
+    if trained:
+        _check_labels(folder, labels)
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its report of missing keys is judged below
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, num_labels=len(labels),
+            id2label=dict(enumerate(labels)), label2id={label: index for index, label in enumerate(labels)},
+        )  # fmt: skip
+        config.problem_type = "single_label_classification"
+        _set_dropout(config, dropout)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True,
+            dtype=torch.float32, output_loading_info=True,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        cause = f"cannot be read as a sequence classifier ({_first_line(error)})"
+        raise ModelError(str(folder), cause, "Give a BERT-like encoder with its weights as safetensors") from error
+    _check_missing(folder, report["missing_keys"], trained=trained)
+    return model  # type: ignore[no-any-return]
+
+
+def check_vocabulary(folder: Path, encoder: Path) -> None:
+    """Holds that two folders turn a text into the same ids.
+
+    Raises:
+        ModelError: their tokenizers differ.
+    """
+    first, second = (json.loads((path / "tokenizer.json").read_text(encoding="utf-8")) for path in (folder, encoder))
+    if any(first.get(part) != second.get(part) for part in ("model", "normalizer", "pre_tokenizer", "post_processor")):
+        cause = f"has another tokenizer than {encoder}"
+        raise ModelError(str(folder), cause, "Start from a model trained on the same encoder")
+
+
+def _check_labels(folder: Path, labels: Sequence[str]) -> None:
+    names = configuration(folder).get("id2label") or {}
+    found = [str(names[key]) for key in sorted(names, key=int)]
+    if found != list(labels):
+        cause = f"knows the labels {', '.join(found) or 'of no task'}, and the data has {', '.join(labels)}"
+        raise ModelError(str(folder), cause, "Start from a model of the same labels, or set `warm_start: null`")
+
+
+def _check_missing(folder: Path, missing: Iterable[str], *, trained: bool) -> None:
+    lacking = sorted(key for key in missing if trained or not any(part in _HEAD for part in key.split(".")))
+    if lacking:
+        cause = f"lacks {len(lacking)} weights of its own configuration ({lacking[0]}, …)"
+        raise ModelError(str(folder), cause, "Fetch or save the model anew")
+
+
+def _set_dropout(config: Any, dropout: float | None) -> None:
+    for name in _DROPOUTS if dropout is not None else ():
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+def freeze(model: PreTrainedModel, *, embeddings: bool, layers: int) -> None:
+    """Keeps the embeddings and the lowest `layers` layers as they are.
+
+    Raises:
+        ModelError: the model has not so many layers, or no embeddings to be found.
+    """
+    if embeddings:
+        module = getattr(model.base_model, "embeddings", None)
+        if not isinstance(module, nn.Module):
+            raise ModelError(type(model).__name__, "has no embeddings by that name", "Set `freeze.embeddings: false`")
+        module.requires_grad_(False)
+    if layers:
+        stack = layer_stack(model)
+        if layers > len(stack):
+            cause = f"has {len(stack)} layers, of which {layers} cannot be frozen"
+            raise ModelError(type(model).__name__, cause, "Lower `freeze.layers`")
+        for layer in stack[:layers]:
+            layer.requires_grad_(False)
+
+
+def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
+    """The model's transformer layers, the lowest first.
+
+    Raises:
+        ModelError: they cannot be found.
+    """
+    count = model.config.num_hidden_layers
+    for module in model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise ModelError(type(model).__name__, "has no list of layers to be found", "Set `freeze.layers: 0`")
+
+
+def add_adapters(
+    model: PreTrainedModel, *, r: int, alpha: float, dropout: float, target_modules: Sequence[str]
+) -> nn.Module:
+    """Low-rank adapters (LoRA, arXiv:2106.09685) on the named linear layers; only they and the head are trained.
+
+    Raises:
+        ModelError: the model has no layer of such a name.
+    """
+    from peft import LoraConfig, TaskType, get_peft_model  # brings accelerate, which few runs need
+
+    names: str | list[str] = list(target_modules)
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=r, lora_alpha=alpha, lora_dropout=dropout,  # type: ignore[arg-type]
+        target_modules="all-linear" if names == ["all-linear"] else names,
+    )  # fmt: skip
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        known = sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
+        remedy = f"Its linear layers are called {', '.join(known)}"
+        raise ModelError("train.lora.target_modules", _first_line(error), remedy) from None
+
+
+def merged(model: nn.Module) -> PreTrainedModel:
+    """The plain classifier: adapters, where there are any, added into the weights they adapt."""
+    merge = getattr(model, "merge_and_unload", None)
+    return merge() if merge else model  # type: ignore[return-value]

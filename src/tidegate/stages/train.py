@@ -1,0 +1,260 @@
+"""Stage train: the encoder becomes the teacher, a sequence classifier, with its curves and figures.
+
+The training itself is in `model/training.py`; a run that was killed goes on from `<teacher>.partial`.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tidegate import files
+from tidegate.params import Range
+
+if TYPE_CHECKING:
+    from tidegate.data import Batches, TokenDataset
+    from tidegate.model.progress import Log
+    from tidegate.model.training import Classifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """What stays as it was pretrained."""
+
+    embeddings: bool
+    """Whether the embeddings are kept."""
+
+    layers: Annotated[int, Range(ge=0)]
+    """Lowest layers that are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """Low-rank adapters: few trained weights, merged into the model at the end."""
+
+    r: Annotated[int, Range(ge=1)]
+    """Rank."""
+
+    alpha: Annotated[float, Range(gt=0)]
+    """Scale: an adapter counts alpha / r."""
+
+    dropout: Annotated[float, Range(ge=0, lt=1)]
+    """Probability."""
+
+    target_modules: Annotated[list[str], Range(ge=1)]
+    """Names of linear layers, or `all-linear`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """Errors put into training texts, anew in each epoch."""
+
+    typing: Annotated[float, Range(ge=0, le=1)]
+    """Share of words with a typing error."""
+
+    deletion: Annotated[float, Range(ge=0, lt=1)]
+    """Share of words left out."""
+
+    swap: Annotated[float, Range(ge=0, le=1)]
+    """Share of words swapped with the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """How the teacher is trained."""
+
+    epochs: Annotated[int, Range(ge=1, le=1000)]
+    """Times every training row is seen, at most."""
+
+    batch_size: Annotated[int, Range(ge=1)]
+    """Rows an optimizer step, over all devices and parts."""
+
+    accumulate: Annotated[int, Range(ge=1)]
+    """Parts a batch is computed in, one after the other."""
+
+    rounds: Annotated[int, Range(ge=1)]
+    """Validations and checkpoints an epoch."""
+
+    learning_rate: Annotated[float, Range(gt=0, le=1)]
+    """At the end of the warm-up."""
+
+    weight_decay: Annotated[float, Range(ge=0, lt=1)]
+    """AdamW's, on matrices; norms and biases have none."""
+
+    warmup: Annotated[float, Range(ge=0, lt=1)]
+    """Share of the steps in which the learning rate rises."""
+
+    schedule: Literal["linear", "cosine", "constant"]
+    """How it falls afterwards."""
+
+    clip: Annotated[float, Range(gt=0)] | None
+    """Largest norm of a gradient."""
+
+    label_smoothing: Annotated[float, Range(ge=0, lt=1)]
+    """Share of a row's weight that all labels divide."""
+
+    class_weights: Literal["none", "balanced"]
+    """What a row counts in the loss, by its label."""
+
+    dropout: Annotated[float, Range(ge=0, lt=1)] | None
+    """Probability, everywhere in the encoder; null keeps its own."""
+
+    metric: Literal["macro_f1", "accuracy", "loss"]
+    """Of validation, by which the best round is chosen."""
+
+    patience: Annotated[int, Range(ge=1)] | None
+    """Rounds without a better one before training stops."""
+
+    warm_start: str | None
+    """Address of a trained classifier to start from."""
+
+    freeze: Freeze
+    lora: Lora | None
+    augmentation: Augmentation
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    """Kind of device."""
+
+    devices: Annotated[int, Range(ge=1)] | Literal["auto"]
+    """Devices a node."""
+
+    nodes: Annotated[int, Range(ge=1)]
+    """Machines."""
+
+    strategy: Literal["auto", "ddp", "ddp_spawn"]
+    """How devices work together."""
+
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true"]
+    """Of the computation."""
+
+    seed: Annotated[int, Range(ge=0, lt=2**31)]
+    """Of the head's first weights, the order of rows, dropout and augmentation."""
+
+    def problems(self) -> list[str]:
+        """What does not go together."""
+        if self.accumulate > self.batch_size:
+            return [f"accumulate ({self.accumulate}) is larger than batch_size ({self.batch_size})"]
+        return []
+
+
+def run(
+    params: Params, *, tokens: Path, encoder: Path, task: Path, teacher: Path, training: Path, curves: Path
+) -> None:
+    """Trains the teacher, or goes on with a run of the same inputs that was killed."""
+    from tidegate.model import encoder as encoders
+    from tidegate.model import progress, reporting
+    from tidegate.model import training as fitting
+
+    about = files.read_json(task)
+    start = _warm_start(params, encoder)
+    key = _key(params, about["labels"], [tokens, encoder, *([start] if start else [])])
+    unfinished = teacher.with_name(f"{teacher.name}.partial")
+    train, validation = _datasets(params, tokens, encoder)
+    module = _classifier(params, start or encoder, about["labels"], train, warm=start is not None)
+    parameters, trainable = _sizes(module)
+    print(f"{len(train.tokens):,} rows, {parameters:,} parameters, of which {trainable:,} are trained", flush=True)
+    outcome = fitting.fit(
+        module, _batches(params, train, validation), folder=unfinished, key=key,
+        live=progress.Live(_live_log(about["task"], key)),
+    )  # fmt: skip
+    if outcome is None:
+        return  # not the first of several processes
+    module.model = encoders.merged(module.model)
+    report = reporting.report(outcome, module.model, train, validation, seed=params.seed)
+    _write_teacher(module, encoder, teacher)
+    reporting.write_curves(curves, outcome.history)
+    files.write_json(training, report | {"parameters": parameters, "trainable": trainable})
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _warm_start(params: Params, encoder: Path) -> Path | None:
+    if params.warm_start is None:
+        return None
+    from tidegate import sources
+    from tidegate.model import encoder as encoders
+
+    start = sources.fetch(params.warm_start)
+    encoders.check(start)
+    encoders.check_vocabulary(start, encoder)
+    return start
+
+
+def _key(params: Params, labels: list[str], inputs: list[Path]) -> str:
+    """What a checkpoint belongs to: all that shapes the run."""
+    return files.digest_json([asdict(params), labels, [files.digest_folder(folder) for folder in inputs]])
+
+
+def _datasets(params: Params, tokens: Path, encoder: Path) -> "tuple[TokenDataset, TokenDataset]":
+    from tokenizers import Tokenizer
+
+    from tidegate.data import TokenDataset, Tokens
+    from tidegate.model import augmentation
+    from tidegate.model import encoder as encoders
+
+    rates = augmentation.Rates(**asdict(params.augmentation))
+    rewrite = None
+    if rates:
+        tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
+        rewrite = augmentation.Augmenter(tokenizer, rates, seed=params.seed)
+    pad = int(encoders.configuration(encoder).get("pad_token_id") or 0)
+    return (
+        TokenDataset(Tokens(tokens / "train.arrow"), pad=pad, rewrite=rewrite),
+        TokenDataset(Tokens(tokens / "validation.arrow"), pad=pad),
+    )
+
+
+def _batches(params: Params, train: "TokenDataset", validation: "TokenDataset") -> "Batches":
+    from tidegate.data import Batches
+
+    return Batches(
+        train, validation, batch_size=params.batch_size, accumulate=params.accumulate, rounds=params.rounds,
+        seed=params.seed,
+    )  # fmt: skip
+
+
+def _classifier(params: Params, source: Path, labels: list[str], train: "TokenDataset", *, warm: bool) -> "Classifier":
+    import torch
+
+    from tidegate.model import encoder as encoders
+    from tidegate.model import optimization
+    from tidegate.model import training as fitting
+
+    torch.manual_seed(params.seed)  # the head's first weights
+    model: torch.nn.Module = encoders.load(source, labels, dropout=params.dropout, trained=warm)
+    encoders.freeze(model, embeddings=params.freeze.embeddings, layers=params.freeze.layers)  # type: ignore[arg-type]
+    if params.lora:
+        model = encoders.add_adapters(model, **asdict(params.lora))  # type: ignore[arg-type]
+    settings = fitting.Settings(**{field.name: getattr(params, field.name) for field in fields(fitting.Settings)})
+    weights = optimization.class_weights(
+        torch.from_numpy(train.tokens.labels), len(labels), balanced=params.class_weights == "balanced"
+    )
+    return fitting.Classifier(model, settings, weights=weights)
+
+
+def _sizes(module: "Classifier") -> tuple[int, int]:
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+
+
+def _live_log(task: str, key: str) -> "Callable[[], Log] | None":
+    """Opens the live curves, where `TIDEGATE_LIVE` names an MLflow server or database."""
+    if not (uri := os.environ.get("TIDEGATE_LIVE")):
+        return None
+    return partial(_open_live_log, uri, task, f"train-{key[:8]}")
+
+
+def _open_live_log(uri: str, task: str, name: str) -> "Log":
+    from tidegate import registry
+
+    return registry.live(uri, task, name)
+
+
+def _write_teacher(module: "Classifier", encoder: Path, teacher: Path) -> None:
+    from tidegate.model import encoder as encoders
+
+    with files.replacing(teacher) as draft:
+        module.model.eval().to("cpu").save_pretrained(draft)  # type: ignore[operator]
+        encoders.copy_tokenizer(encoder, draft)
