@@ -16,6 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
+from tidegate.errors import DataError
 from tidegate.statistics import Floats
 
 Features = Literal["words", "characters", "both"]
@@ -58,7 +59,7 @@ class Fitted:
     temperature: float = 1.0
 
     def decide(self, texts: Sequence[str]) -> Floats:
-        """Decision values (n, labels); far below all others for a label that the training rows do not have."""
+        """Decision values (n, labels); minus infinity for a label that the training rows do not have."""
         return _decide(self.model, _stacked([v.transform(texts) for v in self.vectorizers]), self.labels)
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
@@ -93,6 +94,9 @@ def choose(
 
     Returns:
         The best one, with its temperature, and what every point scored.
+
+    Raises:
+        DataError: the training texts leave no feature.
     """
     best: Fitted | None = None
     tried: list[dict[str, Any]] = []
@@ -143,7 +147,11 @@ def _vectorized(
         sublinear_tf=True,
         dtype=np.float64,
     )
-    return vectorizer, vectorizer.fit_transform(train), vectorizer.transform(validation)
+    try:
+        return vectorizer, vectorizer.fit_transform(train), vectorizer.transform(validation)
+    except ValueError as error:  # no feature is left; nothing else of the input can be wrong here
+        what = f"the {kind} of {len(train):,} training texts"
+        raise DataError(what, "leave no feature", "Lower baseline.minimum_texts, or take more rows") from error
 
 
 def _stacked(parts: Sequence[csr_matrix]) -> csr_matrix:
@@ -161,16 +169,23 @@ def _decide(model: Any, matrix: csr_matrix, labels: int) -> Floats:
     values = np.asarray(model.decision_function(matrix))
     if values.ndim == 1:  # two classes: one value, for the second
         values = np.stack([-values / 2, values / 2], axis=1)
-    full = np.full((len(values), labels), values.min() - 100.0)
+    full = np.full((len(values), labels), -np.inf)
     full[:, model.classes_] = values
     return full
 
 
 def temperature(values: Floats, labels: NDArray[np.int64]) -> float:
-    """The T with the least log-loss of softmax(values / T) (C. Guo et al., ICML 2017), between 0.01 and 100."""
+    """The T with the least log-loss of softmax(values / T) (C. Guo et al., ICML 2017), between 0.01 and 100.
+
+    Rows of a label that the model does not know (minus infinity) say nothing of it and are left out.
+    """
+    known = np.isfinite(values[np.arange(len(labels)), labels])
+    values, labels = values[known], labels[known]
 
     def loss(log_t: float) -> float:
         return float(-log_softmax(values / np.exp(log_t), axis=1)[np.arange(len(labels)), labels].mean())
 
+    if not len(labels):
+        return 1.0
     found = minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded")
     return float(np.exp(found.x))

@@ -35,8 +35,8 @@ def rules_table(decision: Json) -> str:
         [
             rule["name"],
             rule["verdict"],
-            interval(rule, signed=rule["unit"] == "difference"),
-            _number(rule["bound"]),
+            _figure(rule),
+            "" if rule["bound"] is None else f"{rule['bound']:,.4g}",
             f"{rule['n']:,}" if rule["n"] else "",
         ]
         for rule in decision["rules"]
@@ -59,12 +59,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 def interval(metric: Json, *, signed: bool = False) -> str:
     """`0.761 (0.750 to 0.772)`; without the brackets where there is no interval, `-` where there is no figure."""
     form = "+.3f" if signed else ".3f"
-    figure = metric["value"] if "value" in metric else metric["figure"]
-    if figure is None:
+    if metric["value"] is None:
         return "-"
     if metric["low"] is None or metric["high"] is None:
-        return format(figure, form) if abs(figure) < 1000 else f"{figure:,.0f}"
-    return f"{figure:{form}} ({metric['low']:{form}} to {metric['high']:{form}})"
+        return format(metric["value"], form)
+    return f"{metric['value']:{form}} ({metric['low']:{form}} to {metric['high']:{form}})"
 
 
 def _named(role: str, same: Mapping[str, str]) -> str:
@@ -87,5 +86,8 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.4g}"
+def _figure(rule: Json) -> str:
+    if rule["figure"] is not None and rule["n"] is None:  # measured, with a unit of its own
+        return f"{rule['figure']:,.4g} {rule['unit']}"
+    figure = {"value": rule["figure"], "low": rule["low"], "high": rule["high"]}
+    return interval(figure, signed=rule["unit"] == "difference")

@@ -103,16 +103,10 @@ def _chosen(
         character_ngrams=(params.character_ngrams[0], params.character_ngrams[1]),
         minimum_texts=params.minimum_texts, maximum=params.maximum_features,
     )  # fmt: skip
-    try:
-        return linear.choose(
-            train, validation, vocabulary=vocabulary, grid=_grid(params), labels=labels, seed=params.seed,
-            score=scoring.plain, by=params.choose_by,
-        )  # fmt: skip
-    except ValueError as error:
-        if "vocabulary" not in str(error) and "no terms remain" not in str(error).lower():
-            raise
-        cause = f"{len(train.texts):,} training texts leave no feature"
-        raise DataError("baseline", cause, "Lower baseline.minimum_texts, or take more rows") from None
+    return linear.choose(
+        train, validation, vocabulary=vocabulary, grid=_grid(params), labels=labels, seed=params.seed,
+        score=scoring.plain, by=params.choose_by,
+    )  # fmt: skip
 
 
 def _grid(params: Params) -> "list[Choice]":
