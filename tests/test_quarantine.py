@@ -104,6 +104,17 @@ def test_a_missing_column_is_a_misfit() -> None:
     ]  # fmt: skip
 
 
+def test_a_column_that_would_be_overwritten_is_a_misfit() -> None:
+    assert list(quarantine.misfits({**SCHEMA, "reason": pl.String()}, ["shop", "reason"])) == [
+        "column 'reason' bears a name that is needed here"
+    ]
+
+
+def test_a_long_list_of_labels_is_cut() -> None:
+    assert quarantine.listed({"a": 1200, "b": 0}) == "a 1,200, b 0"
+    assert quarantine.listed({str(i): i for i in range(5)}, most=2) == "0 0, 1 1, and 3 more"
+
+
 @pytest.mark.parametrize(
     ("labels", "pairs"),
     [

@@ -77,7 +77,7 @@ class Outcome:
     def found(self) -> str:
         """What was found, for a person."""
         if self.unexpected is not None:
-            return f"{self.unexpected:,} rows break this"
+            return "1 row breaks this" if self.unexpected == 1 else f"{self.unexpected:,} rows break this"
         if isinstance(self.observed, list):
             return ", ".join(str(item) for item in self.observed)
         if isinstance(self.observed, bool) or not isinstance(self.observed, int | float):

@@ -14,6 +14,9 @@ from tidegate.errors import DataError
 REQUIRED = ("id", "text", "label", "group", "origin")
 """The record columns that every table of records has; all are texts."""
 
+ADDED = ("reason", "good_label", "rows_of_label", "share_of_label")
+"""Columns that are added here, so no record may bring one."""
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[pl.LazyFrame]:
@@ -47,12 +50,13 @@ def expected_types(schema: Mapping[str, pl.DataType], slices: Sequence[str]) -> 
 
 
 def misfits(schema: Mapping[str, pl.DataType], slices: Sequence[str]) -> Iterator[str]:
-    """A sentence for each column that is missing or of a wrong type."""
+    """A sentence for each column that is missing, of a wrong type, or in the way."""
     for column, kind in expected_types(schema, slices).items():
         if column not in schema:
             yield f"column {column!r} is missing (there are {', '.join(schema)})"
         elif not _is(schema[column], kind):
             yield f"column {column!r} is of type {schema[column]}, not {kind}"
+    yield from (f"column {column!r} bears a name that is needed here" for column in ADDED if column in schema)
 
 
 def _is(dtype: pl.DataType, kind: str) -> bool:
@@ -116,6 +120,12 @@ def _counted(values: pl.Series) -> dict[str, int]:
 def height(table: pl.LazyFrame) -> int:
     """How many rows there are."""
     return int(table.select(pl.len()).collect().item())
+
+
+def listed(labels: Mapping[str, int], *, most: int = 20) -> str:
+    """Labels with their rows for a person, the first `most` of them."""
+    shown = [f"{label} {rows:,}" for label, rows in list(labels.items())[:most]]
+    return ", ".join(shown + [f"and {len(labels) - most:,} more"] * (len(labels) > most))
 
 
 def good_labels(marked: pl.LazyFrame) -> list[str]:

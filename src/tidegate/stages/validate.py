@@ -1,7 +1,6 @@
 """Tests the records: bad rows go to quarantine with the reason, and what is left must be fit to learn from.
 
-Here stand the checks and their bounds. Why a row is bad is in `quarantine`, how a suite is run and shown in
-`expectations` and `datadocs`.
+Here stand the checks. Why a row is bad is in `quarantine`, how checks are run and shown in `expectations`, `datadocs`.
 """
 
 import shutil
@@ -99,13 +98,10 @@ class Params:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Findings:
-    marked: "pl.LazyFrame | None"
-    """The records with their `reason`; none where their columns are not what they must be."""
+    marked: "pl.LazyFrame | None"  # the records with their reason; none where the columns do not fit
     labels: list[str]
     quality: dict[str, Any]
-    """The content of `quality.json`."""
-    faults: list[str]
-    """Why the stage fails; empty where it does not."""
+    faults: list[str]  # why the stage fails; empty where it does not
 
 
 def run(
@@ -147,7 +143,6 @@ def run(
 
 
 def _described(manifest: Path) -> tuple[str, list[str]]:
-    """The task and the slice columns."""
     match read_json(manifest):
         case {"task": str(task), "slices": [*slices]}:
             return task, slices
@@ -172,7 +167,7 @@ def _examine(params: Params, table: "pl.LazyFrame", slices: list[str], *, site: 
     outcomes = expectations.run(frame, [*structure, *_of_rows(params), *_of_classes(params)], name="records", site=site)
     faults = [out.sentence() for out in outcomes if not out.success and out.check.severity == "critical"]
     if params.labels is None:
-        faults += [f"labels {a!r} and {b!r} differ only in case or white space" for a, b in q.lookalikes(labels)]
+        faults += [f"labels {a!r} and {b!r} differ only in case or white space" for a, b in q.lookalikes(labels)[:5]]
     reasons, classes = q.counts(frame["reason"]), q.label_counts(frame, labels)
     report = expectations.report(outcomes, rows=frame.height, reasons=reasons, labels=classes, faults=len(faults))
     return _Findings(marked=marked, labels=labels, quality=report, faults=faults)
@@ -195,23 +190,21 @@ def _of_rows(params: Params) -> Iterator["Check"]:
 
     rules, low, high = params.row_rules, params.min_characters, params.max_characters
     repeated = params.duplicate_texts
-    yield of_whole(
-        "row_count_to_be_between", None, f"there are {params.min_rows:,} rows or more", min_value=params.min_rows
-    )
+    told = f"there are {params.min_rows:,} rows or more"
+    yield of_whole("row_count_to_be_between", None, told, min_value=params.min_rows)
     yield of_rows("values_to_not_be_null", "id", "have an id", **asdict(rules.identity))
     yield of_rows("values_to_be_unique", "id", "have an id of their own", **asdict(rules.identity))
     yield of_rows("values_to_not_be_null", "group", "have a group", **asdict(rules.identity))
     yield of_rows("values_to_not_be_null", "text", "have a text", **asdict(rules.text))
     told = f"that have a text have {low:,} to {high:,} characters"
-    yield of_rows(
-        "value_lengths_to_be_between", "text", told, min_value=low, max_value=high, **asdict(rules.length)
-    )  # fmt: skip
-    told = f"at most {percent(repeated.max_share)} of the texts repeat an earlier one"
+    bounds = {"min_value": low, "max_value": high} | asdict(rules.length)
+    yield of_rows("value_lengths_to_be_between", "text", told, **bounds)
+    told = f"at least {percent(1 - repeated.max_share)} of the texts are distinct"
     distinct, severity = round(1 - repeated.max_share, 12), repeated.severity
     yield of_whole("proportion_of_unique_values_to_be_between", "text", told, min_value=distinct, severity=severity)
     yield of_rows("values_to_not_be_null", "label", "have a label", **asdict(rules.label))
     if params.labels:
-        told, known = "that have a label have one of the label set", asdict(rules.known_label)
+        told, known = "that have a label have one of the label set (validate.labels)", asdict(rules.known_label)
         yield of_rows("values_to_be_in_set", "label", told, value_set=params.labels, **known)
     yield of_rows("values_to_be_null", "reason", "are good", max_share=params.max_quarantined_share)
 
@@ -222,7 +215,7 @@ def _of_classes(params: Params) -> Iterator["Check"]:
     shares, rows = params.label_share, params.min_label_rows
     yield of_whole("unique_value_count_to_be_between", "good_label", "good rows have two classes or more", min_value=2)
     if params.labels:
-        told = "every label of the label set has good rows"
+        told = "every label of the label set (validate.labels) has good rows"
         yield of_whole("distinct_values_to_contain_set", "good_label", told, value_set=params.labels)
     told = f"every class has {rows:,} good rows or more"
     yield of_whole("min_to_be_between", "rows_of_label", told, min_value=rows)
@@ -233,20 +226,24 @@ def _of_classes(params: Params) -> Iterator["Check"]:
 
 
 def _unfit(records: Path, found: _Findings, page: Path) -> DataError:
-    causes = found.faults + [f"{rows:,} rows: {reason}" for reason, rows in list(found.quality["reasons"].items())[:5]]
-    cause = causes[0] if len(causes) == 1 else "\n  - ".join(["the data is not fit", *causes])
+    from tidegate.quarantine import listed
+
+    bad = [f"{rows:,} rows: {reason}" for reason, rows in list(found.quality["reasons"].items())[:5]]
+    good = [f"good rows of each class: {listed(found.quality['labels'])}"] if found.labels else []
+    cause = "\n  - ".join(["the data is not fit", *found.faults, *bad, *good])
     remedy = f"\nLook at {page}; mend the source or ingest.select, or change section validate of params.yaml"
     return DataError(str(records), cause, remedy)
 
 
 def _tell(found: _Findings, *, inferred: bool) -> None:
+    from tidegate.quarantine import listed
+
     quality = found.quality
     bad = f"{quality['quarantined']:,} in quarantine ({quality['quarantined_share']:.2%})"
     print(f"{quality['rows']:,} rows read, {quality['valid']:,} good, {bad}")
     for reason, rows in quality["reasons"].items():
         print(f"  {rows:,} rows: {reason}")
-    classes = ", ".join(f"{label} ({quality['labels'][label]:,} rows)" for label in found.labels)
-    print(f"Label set{', as found' if inferred else ''}: {classes}")
+    print(f"Label set{', as found' if inferred else ''}, with good rows: {listed(quality['labels'])}")
     for item in quality["expectations"]:
         if not item["success"]:
             print(f"Warning: expected that {item['claim']}; found: {item['found'] or 'none'}")
