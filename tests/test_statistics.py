@@ -71,6 +71,14 @@ def test_interval_and_p_value_tell_the_same(confidence: float):
     assert found.p_below(high) == pytest.approx((1 - confidence) / 2, rel=0.2)
 
 
+def test_few_groups_take_the_quantiles_of_t_and_not_of_the_normal():
+    even = stats.norm.ppf((np.arange(100_000) + 0.5) / 100_000)
+    found = Resampled(0.0, even, 8.0)
+    _, high = found.interval(0.95) or (0, 0)
+    assert high == pytest.approx(stats.t.ppf(0.975, 7) * np.sqrt(8 / 7), rel=1e-3)
+    assert found.p_above(-high) == pytest.approx(0.025, rel=1e-2)
+
+
 def test_one_group_says_nothing():
     found = resampled_mean(np.array([1.0, 0.0, 1.0]), np.zeros(3, dtype=int))
     assert found.interval() is None
