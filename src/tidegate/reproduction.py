@@ -5,16 +5,18 @@ DVC decides what has to run. One run at a time owns a checkout, whichever way it
 
 import json
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidegate.errors import BusyError, PipelineError
 from tidegate.files import write_json
+from tidegate.process import leave_no_orphans
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -25,24 +27,28 @@ _dvc = threading.Lock()
 
 @contextmanager
 def owning(root: Path, command: str) -> Iterator[None]:
-    """Holds the checkout for one run.
+    """Holds the checkout for one run, and works in it: DVC wants it to be the working directory.
 
     Raises:
         BusyError: another run holds it; says which, and since when.
+        PipelineError: it is no checkout.
     """
     from filelock import FileLock, Timeout
 
+    if not (root / ".dvc").is_dir():
+        raise PipelineError(str(root), "is not a DVC repository", "Run in the root of the clone")
     folder = root / ".dvc" / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     holder = folder / "tidegate-run.json"
     try:
-        with FileLock(folder / "tidegate-run.lock", timeout=0):
-            write_json(holder, {"pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M:%S")})
-            yield
+        held = FileLock(folder / "tidegate-run.lock").acquire(timeout=0)
     except Timeout:
-        raise BusyError(
-            f"the checkout {root}", _held_by(holder), "Wait for it to end, or stop it, and run again"
-        ) from None
+        remedy = "Wait for it to end, or stop it, and run again"
+        raise BusyError(f"the checkout {root}", _held_by(holder), remedy) from None
+    with held, chdir(root):
+        leave_no_orphans()
+        write_json(holder, {"pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M:%S")})
+        yield
 
 
 def _held_by(holder: Path) -> str:
@@ -92,7 +98,7 @@ def push(root: Path) -> int | None:
     """Sends the artifacts of the current state, and the run-cache, to the default DVC remote.
 
     Returns:
-        The number of files sent; None where no remote is configured.
+        The number of files sent, as DVC counts (the run-cache each time); None where no remote is configured.
     """
     with _opened(root) as repo, _dvc:
         if not repo.config["core"].get("remote"):
@@ -110,18 +116,20 @@ def _reproduced(repo: "Repo", **options: Any) -> list[str]:
 
 
 def _explained(error: BaseException) -> tuple[str, str, str]:
-    """Object, cause and remedy: the innermost error of DVC's chain says what happened."""
+    """Object, cause and remedy, from the whole chain of DVC's errors."""
+    from dvc.exceptions import ReproductionError
     from dvc.stage.exceptions import StageCmdFailedError
 
     chain = [error]
     while (deeper := chain[-1].__cause__) is not None:
         chain.append(deeper)
-    for link in chain:
-        if isinstance(link, StageCmdFailedError):
-            name = str(error).rpartition(": ")[2].strip("'")
-            remedy = "Its own message stands above. Mend that and run again: what was finished is kept"
-            return f"stage {name!r}", f"ended with exit code {link.status}", remedy
-    return "the pipeline", " ".join(str(chain[-1]).split()), "See the message above and `dvc status`, then run again"
+    named = re.search(r"'([^']+)'$", str(error)) if isinstance(error, ReproductionError) else None
+    what = f"stage {named[1]!r}" if named else "the pipeline"
+    if failed := next((link for link in chain if isinstance(link, StageCmdFailedError)), None):
+        remedy = "Its own message stands above. Mend that and run again: what was finished is kept"
+        return what, f"ended with exit code {str(failed).rpartition(' ')[2]}", remedy
+    causes = [" ".join(str(link).split()) for link in chain if not isinstance(link, ReproductionError)]
+    return what, ": ".join(causes), "See the message above and `dvc status`, then run again"
 
 
 @contextmanager
@@ -129,6 +137,8 @@ def _opened(root: Path) -> Iterator["Repo"]:
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 
+    if Path.cwd() != root.resolve():  # DVC would read the dvc.yaml of the working directory
+        raise ValueError(f"{root} is not the working directory")
     _show_log()
     try:
         with _dvc:
