@@ -219,6 +219,11 @@ def test_a_select_reaches_nothing_of_the_machine(filled: duckdb.DuckDBPyConnecti
         tables.select(filled, query.format(folder=tmp_path), key="ingest.select")
 
 
+def test_a_table_that_is_not_there_is_named_with_one_that_is_near(filled: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(ParamsError, match=r'Table with name mein does not exist \(Did you mean "mine"\?\)'):
+        tables.select(filled, "FROM mein", key="ingest.select")
+
+
 def test_a_value_that_does_not_bear_the_query_is_a_data_error(filled: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(DataError, match=r"Could not convert string 'text 0' to DOUBLE.*TRY_CAST"):
         tables.select(filled, "SELECT CAST(text AS DOUBLE) AS text FROM mine", key="ingest.select")

@@ -27,7 +27,7 @@ WORK = "work"
 _FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _SETTINGS: dict[str, str | int | float | list[str]] = {
     "threads": 1,  # one thread gives one order, so that equal input gives equal bytes
-    "memory_limit": "1GB",
+    "memory_limit": "512MB",
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "allow_community_extensions": False,
@@ -225,6 +225,8 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise DataError(name, "no space is left on the disk for its table", "Free some and run again") from error
         raise SourceError(name, cause(error), _remedy(str(error))) from error
 
 
@@ -241,7 +243,8 @@ def cause(error: duckdb.Error) -> str:
             return f"line {int(found[1]):,} has a quote that is not closed, or text beside a quoted cell"
     message = re.split(r"\n\nLINE \d+:|\nPossible |\n\nPlease try", message)[0]
     message = re.sub(r"""(["'])[^"']*/([^"'/]*)\1""", r"\1\2\1", message)  # of a path the file's name
-    message = re.sub(r"^[A-Z]\w+(?: \w+)* Error: ", "", " ".join(message.split()))
+    message = re.sub(r"[.!]? (Did you mean .*\?)$", r" (\1)", " ".join(message.split()))
+    message = re.sub(r"^[A-Z]\w+(?: \w+)* Error: ", "", message)
     return message.rstrip(". ") if len(message) <= 300 else f"{message[:297]}..."
 
 

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import subprocess
@@ -130,6 +131,17 @@ def test_a_failed_run_leaves_the_artifacts_of_the_last_one() -> None:
     with pytest.raises(SourceError):
         run()
     assert polars.read_parquet("data/records.parquet").equals(before)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write("text,label\na,x\n")
+    monkeypatch.setattr("tidegate.plaintext.copy", full)
+    with pytest.raises(DataError, match=r"no space is left on the disk\. Free some"):
+        run()
+    assert [path.name for path in Path("data").iterdir()] == ["raw"]
 
 
 # --- feedback

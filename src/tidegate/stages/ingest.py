@@ -3,10 +3,12 @@
 What is wrong with a row is `validate`'s business: here rows are only read, shaped, named and sampled.
 """
 
+import errno
 import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -142,11 +144,10 @@ def run(params: Params, *, inputs: Mapping[str, Any], raw: Path, records: Path, 
     from tidegate import shaping, tables
 
     feedback = _feedback(inputs["feedback"])
-    records.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".ingest-", dir=records.parent) as folder:
-        database = Path(folder) / "ingest.duckdb"
+    with _scratch(records.parent) as folder:
+        database = folder / "ingest.duckdb"
         with tables.connect(database) as connection:
-            sources, inferred = _read(connection, params.tables(), raw, Path(folder))
+            sources, inferred = _read(connection, params.tables(), raw, folder)
             table = f"main.{tables.identifier(sources[0]['name'])}"
             if params.select is not None:
                 table = tables.select(connection, params.select, key="ingest.select")
@@ -162,6 +163,19 @@ def run(params: Params, *, inputs: Mapping[str, Any], raw: Path, records: Path, 
         "feedback": inputs["feedback"], "inferred": [*inferred, *shaped.notes],
         "sampled": {"of": shaped.rows, "seed": params.seed} if taken < shaped.rows else None,
     })  # fmt: skip
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """A folder on the disk of the artifacts, for the copies and the database, removed in the end."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".ingest-", dir=parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DataError(str(parent), "no space is left on the disk", "Free some and run again") from error
 
 
 def _say(sentences: Iterable[str]) -> None:
