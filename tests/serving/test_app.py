@@ -1,5 +1,6 @@
 """The service: answers as the package does, refuses what it cannot take, says when it is ready, and ends in order."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -128,3 +129,21 @@ def test_a_taken_port_is_named(package: Package) -> None:
 def test_another_package_than_expected_is_not_served(package: Package) -> None:
     with pytest.raises(PackageError, match="its digest is"):
         app.serve(package.folder, host="127.0.0.1", port=0, expected_digest="0" * 64)
+
+
+def test_reading_stops_at_the_limit_though_the_body_goes_on() -> None:
+    read, sent = [], []
+
+    async def endless() -> dict[str, Any]:
+        read.append(1)
+        return {"type": "http.request", "body": b" " * 10, "more_body": True}
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    async def never(*_: Any) -> None:
+        raise AssertionError("the application was asked")
+
+    asyncio.run(app.LimitedBody(never, limit=95)({"type": "http"}, endless, keep))
+    assert len(read) == 10
+    assert sent[0]["status"] == 413
