@@ -9,16 +9,12 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
 Severity = Literal["critical", "warning"]
-
-_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""The run time that Great Expectations is told, so that equal data give equal pages."""
 
 _SUMMARY = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
 """Counts alone: with any other format texts of the data would stand in the pages."""
@@ -155,8 +151,7 @@ def run(frame: pl.DataFrame, checks: Sequence[Check], *, name: str, site: Path) 
     context.add_data_docs_site(name, _site(site))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run_id = gx.RunIdentifier(run_name=name, run_time=_NO_TIME)
-        result = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()}, run_id=run_id)
+        result = checkpoint.run(batch_parameters={"dataframe": frame.to_pandas()})
         context.build_data_docs(site_names=[name])  # a default site would stay behind in the temporary folder
     (validation,) = result.run_results.values()
     found = {
