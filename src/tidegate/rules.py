@@ -170,7 +170,7 @@ def slices_not_harmed(name: str, slices: Sequence[Slice], *, margin: float, alph
     sentence = f"Of {len(judged)} slices {told}; the worst is {worst.name} with {_signed(figure)}.{listed}"
     return Rule(
         name=name, verdict="fail" if harmed else "pass", figure=figure.value, bound=-margin, low=figure.low,
-        high=figure.high, n=figure.rows, unit="accuracy", sentence=sentence,
+        high=figure.high, n=figure.rows, unit="difference", sentence=sentence,
     )  # fmt: skip
 
 

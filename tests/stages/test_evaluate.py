@@ -158,6 +158,17 @@ def test_a_candidate_with_other_labels_is_refused(artifacts: dict[str, Path], pa
         evaluate.run(PARAMS, **artifacts)
 
 
+def test_a_missing_candidate_is_refused(artifacts: dict[str, Path]):
+    shutil.rmtree(artifacts["candidate"])
+    with pytest.raises(PackageError):
+        evaluate.run(PARAMS, **artifacts)
+
+
+def test_packages_without_a_teacher_are_fine(artifacts: dict[str, Path]):
+    (artifacts["packages"] / "teacher").rename(artifacts["packages"] / "student")
+    assert evaluated(artifacts)["same_as"] == {}
+
+
 def test_an_empty_test_set_is_refused(artifacts: dict[str, Path]):
     pl.read_parquet(artifacts["test"]).clear().write_parquet(artifacts["test"])
     with pytest.raises(DataError, match="no rows"):

@@ -53,8 +53,8 @@ def run(
     described, rows = files.read_json(task), pl.read_parquet(test)
     if not len(rows):
         raise DataError(str(test), "holds no rows", "Raise split's test share, or take more rows")
-    found = {"candidate": candidate, "teacher": packages / "teacher"} | _comparable(champion)
-    folders, same_as = distinct({role: folder for role, folder in found.items() if folder.is_dir()})
+    teacher = {"teacher": packages / "teacher"} if (packages / "teacher").is_dir() else {}
+    folders, same_as = distinct({"candidate": candidate, **teacher, **_comparable(champion)})
     loaded = {role: _loaded(folder, digest, described) for role, (digest, folder) in folders.items()}
     judged = {role: _predicted(params, package, rows, described) for role, package in loaded.items()}
     judged["baseline"] = stored.read(baseline, described["labels"])
