@@ -169,6 +169,9 @@ SCENARIO: dict = {
         "macro_f1_floor": 0.3,
         "robustness_floor": 0.1,
         "gap_ceiling": 1.0,
+        "calibration_ceiling": 1.0,
+        "latency_ceiling_ms": 10_000,
     },
+    "train": {"epochs": 6, "learning_rate": 0.003},
     "tokenize": {"encoder": "data/raw/encoder", "max_length": 32},
 }
