@@ -76,7 +76,9 @@ def test_a_package_that_answers_otherwise_stops_the_stage_and_nothing_is_written
 def test_what_is_tolerated_is_a_parameter(artifacts: dict[str, Path]) -> None:
     (artifacts["teacher"] / "shift").write_text("0.01")
     export.run(replace(PARAMS, tolerance=0.1), **artifacts)
-    assert json.loads(artifacts["parity"].read_text())["teacher"]["max_logit_difference"] == pytest.approx(0.02, rel=1e-3)
+    assert json.loads(artifacts["parity"].read_text())["teacher"]["max_logit_difference"] == pytest.approx(
+        0.02, rel=1e-3
+    )
 
 
 def test_further_models_become_packages_beside_it(artifacts: dict[str, Path]) -> None:
