@@ -7,6 +7,7 @@ import pytest
 from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
 
 from tidegate import duplicates
 from tidegate.duplicates import Nearness
@@ -72,6 +73,15 @@ def test_nearly_every_pair_above_the_threshold_is_tied_and_no_other(threshold: f
     }  # fmt: skip
     assert pairs <= truth
     assert len(pairs) >= 0.98 * len(truth) > 50
+
+
+def test_the_clusters_are_those_that_comparing_all_with_all_gives() -> None:
+    texts = [text for text in related(300, seed=5) if len(text) > 40]
+    alike = np.array([[duplicates.similarity(a, b, 4) >= NEAR.threshold for b in texts] for a in texts])
+    _, component = connected_components(alike)
+    expected = [component.tolist().index(c) for c in component]
+    assert duplicates.clusters(texts, NEAR).tolist() == expected
+    assert 10 < len(set(expected)) < len(texts) - 10
 
 
 def test_likeness_is_passed_on_within_a_cluster() -> None:
