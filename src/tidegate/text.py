@@ -17,8 +17,8 @@ from ftfy.fixes import unescape_html
 from tidegate.errors import PackageError
 
 KINDS = ("url", "email", "card", "phone")
-"""What can be masked, in the order in which it is looked for. The mask of a kind is `[kind]`: a bracketed English
-word, which a BERT tokenizer keeps in three whole pieces, a reader sees to be a mask, and no other rule matches."""
+"""What can be masked, in the order in which it is looked for. A mask (`[link]`, `[email]`, `[card]`, `[phone]`) is a
+bracketed English word: BERT's vocabulary has it whole, a reader sees that it is a mask, no other rule matches it."""
 
 _ROUNDS = 10
 _BACK = 64  # characters that a cut may go back to end at a white space
@@ -236,7 +236,7 @@ def _luhn(number: str) -> bool:
 
 
 _MASKS: dict[str, Callable[[str], tuple[str, int]]] = {
-    "url": functools.partial(_URL.subn, "[url]"),
+    "url": functools.partial(_URL.subn, "[link]"),
     "email": functools.partial(_EMAIL.subn, "[email]"),
     "card": _mask_cards,
     "phone": functools.partial(_PHONE.subn, "[phone]"),
