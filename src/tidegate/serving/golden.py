@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import RegistryError
+from tidegate.process import leave_no_orphans
+
+_AT_ONCE = 32
+"""Golden texts a request."""
+_ANSWER_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 20
 
 
 def largest_difference(package: Path, golden: list[dict[str, Any]], *, start_timeout_s: float) -> float:
@@ -16,23 +22,37 @@ def largest_difference(package: Path, golden: list[dict[str, Any]], *, start_tim
 
     Args:
         package: the folder to serve.
-        golden: by request `text` and `probabilities` (a list, in the order of the package's labels).
+        golden: not empty; by text `text` and `probabilities` (a list, in the order of the package's labels).
         start_timeout_s: seconds until the service has to be ready.
 
     Raises:
-        RegistryError: the service does not start, or refuses a request.
+        RegistryError: the service does not start, or does not answer.
     """
     import httpx
 
-    with served(package, start_timeout_s=start_timeout_s) as address:
-        answer = httpx.post(f"{address}/predict", json={"texts": [row["text"] for row in golden]}, timeout=60)
-    if answer.status_code != httpx.codes.OK:
-        cause = f"answered a golden request with {answer.status_code}: {answer.text[:200]}"
-        raise RegistryError(f"the served package {package}", cause, "Nothing was promoted")
-    expected = [row["probabilities"] for row in golden]
-    given = [list(prediction["probabilities"].values()) for prediction in answer.json()["predictions"]]
-    return max(
-        (abs(p - q) for ps, qs in zip(expected, given, strict=True) for p, q in zip(ps, qs, strict=True)), default=0.0
+    given: list[list[float]] = []
+    with (
+        served(package, start_timeout_s=start_timeout_s) as address,
+        httpx.Client(timeout=_ANSWER_TIMEOUT_S, trust_env=False) as client,  # no proxy on the way to ourselves
+    ):
+        for start in range(0, len(golden), _AT_ONCE):
+            texts = [row["text"] for row in golden[start : start + _AT_ONCE]]
+            try:
+                answer = client.post(f"{address}/predict", json={"texts": texts})
+            except httpx.HTTPError as error:
+                raise _unproven(package, f"gave no answer ({type(error).__name__}: {error})") from error
+            if answer.status_code != httpx.codes.OK:
+                raise _unproven(package, f"answered a golden request with {answer.status_code}: {answer.text[:200]}")
+            given += [list(row["probabilities"].values()) for row in answer.json()["predictions"]]
+    expected: list[list[float]] = [row["probabilities"] for row in golden]
+    if list(map(len, given)) != list(map(len, expected)):
+        raise _unproven(package, "knows other labels than those that the golden requests were answered with")
+    return max(abs(p - q) for ps, qs in zip(expected, given, strict=True) for p, q in zip(ps, qs, strict=True))
+
+
+def _unproven(package: Path, cause: str) -> RegistryError:
+    return RegistryError(
+        f"the served package {package}", cause, "Nothing was promoted. Run `python -m tidegate serve` on it to see why"
     )
 
 
@@ -43,18 +63,29 @@ def served(package: Path, *, start_timeout_s: float) -> Iterator[str]:
     Raises:
         RegistryError: it is not ready in time; says what it printed.
     """
+    leave_no_orphans()
     command = [sys.executable, "-m", "tidegate", "serve", str(package), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     timer = threading.Timer(start_timeout_s, process.kill)
     timer.start()
     try:
-        yield _announced(process, package)
+        address = _announced(process, package)
+        timer.cancel()
+        yield address
     finally:
         timer.cancel()
-        process.terminate()
+        _stop(process)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
         process.wait()
-        if process.stdout:
-            process.stdout.close()
+    if process.stdout:
+        process.stdout.close()
 
 
 def _announced(process: "subprocess.Popen[str]", package: Path) -> str:
@@ -63,5 +94,4 @@ def _announced(process: "subprocess.Popen[str]", package: Path) -> str:
         if line.startswith("serving ") and " on " in line:
             return line.rpartition(" on ")[2].strip()
         lines.append(line)
-    cause = f"did not become ready ({' '.join(lines[-3:]).strip() or 'no output'})"
-    raise RegistryError(f"the served package {package}", cause, "Run `python -m tidegate serve` on it to see why")
+    raise _unproven(package, f"did not become ready ({' '.join(''.join(lines[-3:]).split()) or 'no output'})")
