@@ -12,6 +12,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from tidegate.errors import ModelError
+
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS: dict[str, str] = {}
 for _row in _ROWS:
@@ -51,16 +53,15 @@ def augment(words: Sequence[str], rates: Rates, random: Generator, *, keep: froz
 
 def mistype(word: str, random: Generator) -> str:
     """The word with one letter missed, doubled, hit beside its key, or two neighbours swapped."""
-    at = int(random.integers(len(word)))
-    kind = int(random.integers(4))
+    at, kind = int(random.integers(len(word))), int(random.integers(4))
+    before, letter, after = word[:at], word[at], word[at + 1 :]
     if kind == 0 and len(word) > 1:
-        return word[:at] + word[at + 1 :]
-    if kind == 1:
-        return word[:at] + word[at] + word[at:]
-    if kind == 2 and at + 1 < len(word):
-        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
-    near = _NEIGHBOURS.get(word[at].lower(), word[at])
-    return word[:at] + near[int(random.integers(len(near)))] + word[at + 1 :]
+        return before + after
+    if kind == 1 and after and after[0] != letter:
+        return before + after[0] + letter + after[1:]
+    if kind == 2 and (near := _NEIGHBOURS.get(letter.lower())):
+        return before + near[int(random.integers(len(near)))] + after
+    return before + letter + letter + after
 
 
 class Augmenter:
@@ -68,9 +69,14 @@ class Augmenter:
 
     Args:
         tokenizer: with its truncation set, so that no text outgrows the model.
+
+    Raises:
+        ModelError: the tokenizer cannot turn ids back into words.
     """
 
     def __init__(self, tokenizer: Tokenizer, rates: Rates, *, seed: int) -> None:
+        if tokenizer.decoder is None:
+            raise ModelError("train.augmentation", "the encoder's tokenizer has no decoder", "Set its rates to 0")
         self._tokenizer, self._rates, self._seed = tokenizer, rates, seed
         special = {id_: token.content for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         self._keep = frozenset(special.values())

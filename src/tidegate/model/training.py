@@ -88,8 +88,8 @@ class Classifier(LightningModule):
         found: Tensor = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         return found.float()
 
-    @override
-    def on_train_epoch_start(self) -> None:
+    def _begin_round(self) -> None:
+        # Not `on_train_epoch_start`: Lightning leaves that out in the first epoch after a resume.
         # Dropout depends on the round alone, so a resumed run draws what an uninterrupted one does.
         torch.manual_seed(self.settings.seed + 1_000_003 * self.current_epoch + 7_919 * self.global_rank)
         self._train = torch.zeros(2, dtype=torch.float64, device="cpu")
@@ -98,6 +98,8 @@ class Classifier(LightningModule):
 
     @override
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
+        if index == 0:
+            self._begin_round()
         logits = self.logits(batch)
         self._pending.append(functional.cross_entropy(logits.detach(), batch["labels"], reduction="sum"))
         self._pending_rows += len(logits)
