@@ -58,6 +58,15 @@ def _put_in_place(source: Path, target: Path, *, aside: Path) -> None:
         raise
 
 
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies the files of a folder, links as what they point to; unlike `shutil.copytree`, the first error passes."""
+    target.mkdir(parents=True)
+    for file in walk(source):
+        copy = target / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON that is equal for equal content: sorted keys, two spaces, a final line end, no NaN."""
     with replacing(path) as draft:

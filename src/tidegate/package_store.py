@@ -1,10 +1,9 @@
 """The packages that were ever judged, by digest, in `var/`: what the registry's versions point to."""
 
-import shutil
 from pathlib import Path
 
 from tidegate.errors import PackageError
-from tidegate.files import digest_folder, replacing, var_folder
+from tidegate.files import copy_folder, digest_folder, replacing, var_folder
 
 
 def folder_of(digest: str) -> Path:
@@ -16,13 +15,17 @@ def store(folder: Path, digest: str) -> Path:
     """Copies a package into the store, whole or not at all; returns where it lies.
 
     Raises:
-        PackageError: what lies in the store under this digest is damaged.
+        PackageError: the package, or what lies in the store under this digest, is damaged.
     """
     target = folder_of(digest)
     if not target.exists():
         with replacing(target) as draft:
-            shutil.copytree(folder, draft)
-    if digest_folder(target) != digest:
-        remedy = "Delete that folder and run `python -m tidegate promote`, which copies it anew"
-        raise PackageError(str(target), "is not what its digest says", remedy)
+            copy_folder(folder, draft)
+            _check(draft, digest, what=folder, remedy="Run `dvc repro`, which restores it")
+    _check(target, digest, what=target, remedy="Delete that folder and run `python -m tidegate promote`")
     return target
+
+
+def _check(folder: Path, digest: str, *, what: Path, remedy: str) -> None:
+    if digest_folder(folder) != digest:
+        raise PackageError(str(what), f"is not what its digest {digest[:12]} says", remedy)

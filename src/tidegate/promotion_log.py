@@ -41,13 +41,15 @@ def holds(decision: Mapping[str, Any]) -> bool:
 
 
 def entries(task: str) -> Iterator[dict[str, Any]]:
-    """The promotions of a task, the oldest first; a line torn by a kill is passed over."""
+    """The promotions of a task, the oldest first; what is no entry, such as a line torn by a kill, is passed over."""
     path = _path(task)
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
-            yield json.loads(line)
+            entry = json.loads(line)
         except ValueError:
             continue
+        if isinstance(entry, dict) and "decision" in entry:
+            yield entry
 
 
 def _path(task: str) -> Path:
