@@ -44,7 +44,8 @@ class Tree:
         return f"{sys.executable} {path}"
 
     def start(self, command: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(command.split(), env=self.environment)
+        """In a process group of its own, as a terminal does."""
+        return subprocess.Popen(command.split(), env=self.environment, start_new_session=True)
 
     def wait_for(self, *names: str) -> dict[str, psutil.Process]:
         paths = {name: self.folder / name for name in names}
@@ -136,6 +137,15 @@ def test_what_a_run_started_ends_with_it_though_it_watches_nobody(tree: Tree, ho
     run.send_signal(how)
     run.wait()
     until(lambda: all(map(gone, [*found.values(), *sentinels])), "everything that the run started to die")
+
+
+def test_what_is_deaf_to_the_keyboard_ends_with_its_run_too(tree: Tree) -> None:
+    deaf = tree.program("deaf", first="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); ")
+    run = tree.start(tree.program("run", first=ALONE, starts=("deaf", deaf)))
+    found = tree.wait_for("run", "deaf")
+    os.killpg(run.pid, signal.SIGINT)
+    run.wait()
+    until(lambda: gone(found["deaf"]), "the deaf one to die")
 
 
 def test_another_run_is_spared(tree: Tree) -> None:

@@ -122,7 +122,10 @@ def test_a_missing_input_is_named(pipeline: Make) -> None:
         reproduction.reproduce(root)
 
 
-def test_stages_of_several_threads_run_at_once_and_none_is_lost(pipeline: Make, tmp_path: Path) -> None:
+def test_stages_of_several_threads_run_at_once_and_none_is_lost(
+    pipeline: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0)  # DVC gives up at once: it is our queue that has to hold
     branches = {f"b{i}": toy(f"b{i}", deps=("top.txt",), outs=(f"b{i}.txt",)) for i in range(6)}
     root = pipeline({**DIAMOND, **branches})
     log = tmp_path / "all.log"
@@ -134,6 +137,16 @@ def test_stages_of_several_threads_run_at_once_and_none_is_lost(pipeline: Make, 
     assert reproduction.stale(root) == []
     assert not reproduction.run_stage(root, "end", log)
     assert sorted(ran(root)) == sorted([*DIAMOND, *branches])
+
+
+def test_a_single_stage_runs_without_what_it_needs(pipeline: Make, tmp_path: Path) -> None:
+    root = pipeline(CHAIN, **{"may.txt": ""})
+    reproduction.reproduce(root)
+    (root / "in.txt").write_text("2")
+    (root / "two.txt").unlink()
+    assert reproduction.run_stage(root, "two", tmp_path / "two.log")  # restored
+    assert reproduction.stale(root) == ["one"]
+    assert ran(root) == ["one", "two", "three"]
 
 
 def test_the_output_of_a_single_stage_goes_to_its_log(
