@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tidegate.data import BucketSampler, SortedSampler, TokenDataset, Tokens, loader, pad, plan
 from tidegate.errors import DataError
 
