@@ -1,6 +1,8 @@
 """What the registry is told of a judged candidate: its run, made whole from the files, and its version."""
 
 import csv
+import hashlib
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +21,8 @@ def record(root: Path, uri: str, decision: Mapping[str, Any], package: Path) -> 
     run_id = writer.ensure_run(
         digest,
         name=f"{decision['verdict']} {decision['candidate'][:12]}",
-        params=flat(params.load(root / "params.yaml"), keep=(str, int, float, bool)),
-        metrics={key: float(value) for key, value in figures.items()},
+        params=spelt(flat(params.load(root / "params.yaml"), keep=(str, int, float, bool))),
+        metrics={key: float(value) for key, value in spelt(figures).items()},
         tags=tags,
         files=[data / "decision.json", *(data / name for name in decision["evidence"] if (data / name).is_file())],
         curves=curves(data / "curves.csv"),
@@ -40,6 +42,17 @@ def flat(content: Mapping[str, Any], *, keep: tuple[type, ...], prefix: str = ""
     return found
 
 
+def spelt(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same under names that MLflow takes: other characters, such as those of a label, become `_`."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        plain = re.sub(r"[^\w.\- :]", "_", name)[:240]
+        if plain != name and (plain in content or plain in found):
+            plain += f" {hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        found[plain] = value
+    return found
+
+
 def curves(path: Path) -> dict[str, list[tuple[int, float]]]:
     """By column of a CSV of curves its steps and values; empty cells are passed over."""
     found: dict[str, list[tuple[int, float]]] = {}
@@ -56,4 +69,4 @@ def _revision(root: Path) -> dict[str, str]:
         return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
 
     dirty = str(bool(git("status", "--porcelain"))).lower()
-    return {"tidegate.revision": git("rev-parse", "HEAD") or "none", "tidegate.dirty": dirty}
+    return {"tidegate.revision": git("rev-parse", "--verify", "--quiet", "HEAD") or "none", "tidegate.dirty": dirty}

@@ -75,6 +75,7 @@ def read(uri: str, task: str) -> State:
 def _read_from_database(uri: str, task: str) -> State:
     from sqlalchemy import create_engine, inspect, text
     from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
 
     queries = {
         "versions": "SELECT version, run_id FROM model_versions WHERE name = :task AND current_stage != :deleted",
@@ -82,16 +83,14 @@ def _read_from_database(uri: str, task: str) -> State:
         "aliases": "SELECT alias, version FROM registered_model_aliases WHERE name = :task",
     }
     values = {"task": task, "deleted": "Deleted_Internal"}
-    engine = create_engine(uri)
     try:
-        if not inspect(engine).has_table("registered_model_aliases"):
-            return State()
+        engine = create_engine(uri, poolclass=NullPool)
         with engine.connect() as connection:
+            if not inspect(connection).has_table("registered_model_aliases"):
+                return State()
             rows = {name: connection.execute(text(query), values).all() for name, query in queries.items()}
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ImportError) as error:  # a driver that is not installed is an ImportError
         raise _unreachable(uri, error) from error
-    finally:
-        engine.dispose()
     tags: dict[int, dict[str, str]] = {}
     for number, key, value in rows["tags"]:
         tags.setdefault(number, {})[key] = value
@@ -148,7 +147,7 @@ class Registry:
     ) -> str:
         """The id of the finished run of a decision; an unfinished one, left by a kill, is made whole.
 
-        `curves` gives by metric its steps and values.
+        `curves` gives by metric its steps and values. Names are as MLflow takes them.
         """
         from mlflow.entities import Metric, Param, RunTag
 
@@ -233,12 +232,16 @@ def _initialized(uri: str) -> "MlflowClient":
     import logging
 
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with locked():
-        client = MlflowClient(uri, uri)
-        client.search_experiments(max_results=1)
+        try:
+            client = MlflowClient(uri, uri)
+            client.search_experiments(max_results=1)
+        except MlflowException as error:
+            raise _unreachable(uri, error) from error
     return client
 
 
