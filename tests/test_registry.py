@@ -89,10 +89,14 @@ def test_two_tasks_do_not_see_each_other(channels: Registry, empty_registry: str
     reviews = Registry(empty_registry, "reviews")
     for writer in (channels, reviews):
         run = run_of(writer, tmp_path, name=writer.task)
-        writer.set_alias("champion", writer.ensure_version("same", source=tmp_path, run_id=run, tags={}))
+        writer.set_alias(
+            "champion", writer.ensure_version("same", source=tmp_path, run_id=run, tags={"of": writer.task})
+        )
     channels.ensure_version("other", source=tmp_path, run_id=run, tags={})
     assert len(registry.read(empty_registry, "channels").versions) == 2
     assert len(registry.read(empty_registry, "reviews").versions) == 1
+    for task in ("channels", "reviews"):
+        assert registry.read(empty_registry, task).versions[1].tags["of"] == task
     reviews.drop_alias("champion")
     assert registry.read(empty_registry, "channels").alias("champion")
     assert registry.read(empty_registry, "reviews").alias("champion") is None

@@ -5,6 +5,7 @@ What the gate thinks is not questioned here; that the evidence is what was judge
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,12 @@ def task_of(root: Path) -> str:
     Raises:
         ParamsError: it names none.
     """
-    task = params.load(root / "params.yaml").get("ingest", {}).get("task")
-    if not isinstance(task, str) or not task:
-        raise ParamsError("params.yaml", ["ingest.task: must be a text"])
+    section = params.load(root / "params.yaml").get("ingest")
+    task = section.get("task") if isinstance(section, Mapping) else None
+    if not isinstance(task, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", task):
+        raise ParamsError(
+            "params.yaml", [f"ingest.task: must be letters, digits, hyphens and underscores, is {task!r}"]
+        )
     return task
 
 
@@ -165,7 +169,8 @@ def prove_in_service(package: Path, golden: list[dict[str, Any]], settings: Sett
 
 def is_best_ever(root: Path) -> bool:
     """Whether the candidate's accuracy on test is at least that of the best ever, or there is none to compare."""
-    best = read_json(root / "data" / "evaluation.json")["paired"].get("best")
+    evaluation = read_json(root / "data" / "evaluation.json")
+    best = evaluation["paired"].get(evaluation["same_as"].get("best", "best"))
     return best is None or best["accuracy"]["value"] >= 0
 
 
