@@ -1,8 +1,8 @@
 """Brings the world in: pins in `inputs.yaml` what the pipeline is to be compared with. Edits pins, nothing else."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tidegate import params, registry
 from tidegate.files import read_json, replacing
@@ -24,9 +24,9 @@ def sync(root: Path) -> bool:
     world = {alias: version.digest if (version := state.alias(alias)) else None for alias in ("champion", "best")}
     moved = {key: digest for key, digest in world.items() if pins.get(key) != digest}
     if not moved or _holds(root, world["champion"]):
-        print(f"sync: no pin moved (champion of {task}: {_short(pins['champion'])})")
+        print(f"sync: no pin moved (champion of {task}: {_short(pins.get('champion'))})")
         return False
-    _write(root / "inputs.yaml", {**pins, **moved})
+    _write(root / "inputs.yaml", moved)
     for key, digest in moved.items():
         print(f"sync: {key} of {task} is now {_short(digest)} (was {_short(pins.get(key))})")
     return True
@@ -41,12 +41,15 @@ def _holds(root: Path, champion: str | None) -> bool:
     return bool(read_json(decision)["candidate"] == champion) and not stale(root)
 
 
-def _write(path: Path, pins: Mapping[str, Any]) -> None:
-    """Replaces the values line by line, so that the comments stay."""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    lines += [f"{key}: {'null' if value is None else value}" for key, value in pins.items()]
+def _write(path: Path, moved: Mapping[str, str | None]) -> None:
+    """Replaces the values in their lines, so that comments and order stay; keys that are not there come last."""
+    text = path.read_text(encoding="utf-8")
+    for key, value in moved.items():
+        line = f"{key}: {value or 'null'}"
+        text, count = re.subn(rf"^{key}:[^#\n]*?(?=[ \t]*(#.*)?$)", line, text, flags=re.MULTILINE)
+        text = text if count else f"{text.rstrip()}\n{line}\n"
     with replacing(path) as draft:
-        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
 
 
 def _short(digest: str | None) -> str:
