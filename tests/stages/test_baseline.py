@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 import yaml
 
-from tidegate import params, predictions
+from tidegate import params
 from tidegate.errors import DataError, ParamsError
+from tidegate.evidence import predictions
 from tidegate.stages import baseline
 
 LABELS = ["bad", "good"]

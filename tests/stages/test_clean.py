@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate import text
-from tidegate.duplicates import Nearness
 from tidegate.errors import DataError, ParamsError
 from tidegate.params import bind
+from tidegate.quality.duplicates import Nearness
 from tidegate.stages import clean
 
 PARAMS = clean.Params(

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tidegate import predictions
 from tidegate.errors import DataError, PackageError
+from tidegate.evidence import predictions
 from tidegate.package import Package
 from tidegate.stages import compare
 

@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 import yaml
 
-from tidegate import files, params, predictions
+from tidegate import files, params
 from tidegate.errors import DataError, PackageError
+from tidegate.evidence import predictions
 from tidegate.package import Package
 from tidegate.stages import evaluate
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from tidegate import files, params, pipeline, predictions
+from tidegate import files, params, pipeline
 from tidegate.errors import DataError
-from tidegate.scoring import Predictions
+from tidegate.evidence import predictions
+from tidegate.evidence.scoring import Predictions
 from tidegate.stages import gate
 
 LABELS = ("bad", "good")

@@ -138,7 +138,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(monkeypatch: pytest.MonkeyPa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     write("text,label\na,x\n")
-    monkeypatch.setattr("tidegate.plaintext.copy", full)
+    monkeypatch.setattr("tidegate.intake.plaintext.copy", full)
     with pytest.raises(DataError, match=r"no space is left on the disk\. Free some"):
         run()
     assert [path.name for path in Path("data").iterdir()] == ["raw"]

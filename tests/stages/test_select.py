@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate import files, predictions
+from tidegate import files
 from tidegate.errors import DataError, PackageError
-from tidegate.scoring import Predictions
+from tidegate.evidence import predictions
+from tidegate.evidence.scoring import Predictions
 from tidegate.stages import select
 from tidegate.stages.select import Candidate, choose, dominates, undominated
 

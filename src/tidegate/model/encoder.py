@@ -5,6 +5,7 @@ Weights come as safetensors only: a pickle runs code when it is read. No trainin
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -217,7 +218,9 @@ def add_adapters(
         target_modules="all-linear" if names == ["all-linear"] else names,
     )  # fmt: skip
     try:
-        return get_peft_model(model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft and transformers among themselves
+            return get_peft_model(model, config)
     except ValueError as error:
         known = sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
         remedy = f"Its linear layers are called {', '.join(known)}"

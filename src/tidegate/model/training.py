@@ -77,6 +77,11 @@ class Classifier(LightningModule):
         self._started = time.monotonic()
         self._before = 0.0
 
+    def sizes(self) -> tuple[int, int]:
+        """How many weights the model has, and how many of them are trained."""
+        found = [(weights.numel(), weights.requires_grad) for weights in self.model.parameters()]
+        return sum(size for size, _ in found), sum(size for size, trained in found if trained)
+
     def losses(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
         """The objective of each row: (rows,) float32."""
         labels = batch["labels"]
@@ -210,8 +215,10 @@ def fit(module: Classifier, batches: Batches, *, folder: Path, key: str, live: p
         steps = _check_steps(batches, settings, trainer.world_size)
         lines = progress.Lines(steps=steps, rounds=settings.rounds, live=live)
         trainer.callbacks = [lines, *trainer.callbacks]  # type: ignore[attr-defined]
-        if checkpoint:
-            print("Going on from the checkpoint of a run that did not end.")
+        if trainer.is_global_zero:
+            print("{:,} parameters, of which {:,} are trained; {:,} steps".format(*module.sizes(), steps), flush=True)
+            if checkpoint:
+                print("Going on from the checkpoint of a run that did not end.", flush=True)
         module.train()  # `from_pretrained` gives eval mode, and Lightning keeps what it finds
         trainer.fit(module, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
     if not trainer.is_global_zero:

@@ -17,7 +17,7 @@ from tidegate.params import Range
 if TYPE_CHECKING:
     import polars as pl
 
-    from tidegate.linear import Choice, Fitted, Labelled
+    from tidegate.evidence.linear import Choice, Fitted, Labelled
 
 Ngrams = Annotated[list[Annotated[int, Range(ge=1, le=10)]], Range(ge=2, le=2)]
 
@@ -63,7 +63,7 @@ def run(
     """Fits the grid, chooses on validation and predicts the test rows."""
     import polars as pl
 
-    from tidegate import predictions, scoring
+    from tidegate.evidence import predictions, scoring
 
     described = files.read_json(task)
     labels, slices = described["labels"], described["slices"]
@@ -83,7 +83,7 @@ def run(
 def _labelled(frame: "pl.DataFrame", labels: list[str], path: Path) -> "Labelled":
     import numpy as np
 
-    from tidegate.linear import Labelled
+    from tidegate.evidence.linear import Labelled
 
     place = {label: i for i, label in enumerate(labels)}
     found = frame["label"].to_list()
@@ -96,7 +96,7 @@ def _labelled(frame: "pl.DataFrame", labels: list[str], path: Path) -> "Labelled
 def _chosen(
     params: Params, train: "Labelled", validation: "Labelled", labels: int
 ) -> "tuple[Fitted, list[dict[str, Any]]]":
-    from tidegate import linear, scoring
+    from tidegate.evidence import linear, scoring
 
     vocabulary = linear.Vocabulary(
         word_ngrams=(params.word_ngrams[0], params.word_ngrams[1]),
@@ -110,7 +110,7 @@ def _chosen(
 
 
 def _grid(params: Params) -> "list[Choice]":
-    from tidegate.linear import Choice
+    from tidegate.evidence.linear import Choice
 
     points = product(params.features, params.models, params.cs, params.class_weights)
     return [Choice(features=f, model=m, c=c, class_weight=w) for f, m, c, w in points]

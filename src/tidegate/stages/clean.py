@@ -18,7 +18,7 @@ from tidegate.params import Range
 if TYPE_CHECKING:
     import polars
 
-    from tidegate.duplicates import Nearness
+    from tidegate.quality.duplicates import Nearness
     from tidegate.text import Normalization
 
 _BATCH = 50_000  # rows normalized at a time
@@ -56,7 +56,7 @@ class Params:
 
 def run(params: Params, *, valid: Path, clean: Path, normalization: Path, cleaning: Path) -> None:
     """Writes the clean rows, the options that a package has to carry, and what was found."""
-    from tidegate.duplicates import Nearness
+    from tidegate.quality.duplicates import Nearness
     from tidegate.text import KINDS, Normalization
 
     options = Normalization(
@@ -116,7 +116,7 @@ def decide(rows: "polars.DataFrame", near: "Nearness", conflicting: str) -> tupl
     """
     import polars
 
-    from tidegate import duplicates
+    from tidegate.quality import duplicates
 
     rows = rows.with_row_index("place")
     filled = rows.filter(polars.col("text") != "")

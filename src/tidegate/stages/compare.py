@@ -15,8 +15,8 @@ from tidegate.params import Range
 if TYPE_CHECKING:
     import polars as pl
 
+    from tidegate.evidence.scoring import Predictions
     from tidegate.package import Package
-    from tidegate.scoring import Predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def run(
     """Writes `comparison.json` and what each candidate predicted."""
     import polars as pl
 
-    from tidegate import predictions as stored
+    from tidegate.evidence import predictions as stored
 
     described, rows = files.read_json(task), pl.read_parquet(validation)
     if not len(rows):
@@ -92,14 +92,14 @@ def load(packages: Path, described: Mapping[str, Any]) -> dict[str, "Package"]:
 
 
 def _predicted(params: Params, package: "Package", rows: "pl.DataFrame", described: Mapping[str, Any]) -> "Predictions":
-    from tidegate import predictions
+    from tidegate.evidence import predictions
 
     probabilities = package.predict(rows["text"].to_list(), batch_size=params.batch_size)
     return predictions.from_rows(rows, described["labels"], probabilities, described["slices"])
 
 
 def _quality(params: Params, p: "Predictions") -> dict[str, Any]:
-    from tidegate import scoring
+    from tidegate.evidence import scoring
 
     slices = scoring.by_slice(p, replicates=params.replicates, seed=params.seed, minimum_rows=params.slice_minimum_rows)
     return {**scoring.metrics(p, replicates=params.replicates, seed=params.seed), "slices": slices}
@@ -109,7 +109,7 @@ def _robustness(
     params: Params, package: "Package", rows: "pl.DataFrame", described: Mapping[str, Any]
 ) -> dict[str, Any]:
     """By perturbation the share of labels that stay what they were, whether they were right or not."""
-    from tidegate import robustness, scoring
+    from tidegate.evidence import robustness, scoring
 
     drawn = _sample(rows, params.robustness_rows, params.seed)
     plain, texts = _predicted(params, package, drawn, described), drawn["text"].to_list()
@@ -122,7 +122,7 @@ def _robustness(
 
 
 def _costs(params: Params, candidates: Mapping[str, "Package"], rows: "pl.DataFrame") -> dict[str, dict[str, Any]]:
-    from tidegate import latency
+    from tidegate.evidence import latency
 
     texts = _sample(rows, params.latency_texts, params.seed)["text"].to_list()
     timed = latency.measure_together(candidates, texts, repeats=params.latency_repeats, batch_size=params.batch_size)

@@ -16,8 +16,8 @@ from tidegate.params import Range
 if TYPE_CHECKING:
     import polars as pl
 
+    from tidegate.evidence.scoring import Predictions
     from tidegate.package import Package
-    from tidegate.scoring import Predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def run(
     """Scores every model there is on the test rows and keeps what each predicted."""
     import polars as pl
 
-    from tidegate import predictions as stored
+    from tidegate.evidence import predictions as stored
     from tidegate.report import models_table
 
     described, rows = files.read_json(task), pl.read_parquet(test)
@@ -100,14 +100,14 @@ def _loaded(folder: Path, digest: str, described: Mapping[str, Any]) -> "Package
 
 
 def _predicted(params: Params, package: "Package", rows: "pl.DataFrame", described: Mapping[str, Any]) -> "Predictions":
-    from tidegate import predictions
+    from tidegate.evidence import predictions
 
     probabilities = package.predict(rows["text"].to_list(), batch_size=params.batch_size)
     return predictions.from_rows(rows, described["labels"], probabilities, described["slices"])
 
 
 def _measured(params: Params, packages: Mapping[str, "Package"], texts: list[str]) -> dict[str, dict[str, Any]]:
-    from tidegate import latency
+    from tidegate.evidence import latency
 
     timed = latency.measure_together(
         packages, texts[: params.latency_texts], repeats=params.latency_repeats, batch_size=params.batch_size
@@ -121,7 +121,7 @@ def _measured(params: Params, packages: Mapping[str, "Package"], texts: list[str
 def _evaluation(
     params: Params, judged: Mapping[str, "Predictions"], models: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    from tidegate import scoring
+    from tidegate.evidence import scoring
 
     candidate, draws = judged["candidate"], {"replicates": params.replicates, "seed": params.seed}
 
@@ -138,8 +138,8 @@ def _evaluation(
 
 
 def _write(judged: Mapping[str, "Predictions"], *, predictions: Path, confusion: Path, calibration: Path) -> None:
-    from tidegate import predictions as stored
-    from tidegate import scoring
+    from tidegate.evidence import predictions as stored
+    from tidegate.evidence import scoring
 
     with files.replacing(predictions) as draft:
         draft.mkdir()

@@ -14,8 +14,8 @@ from tidegate.errors import DataError
 from tidegate.params import Range
 
 if TYPE_CHECKING:
-    from tidegate.rules import Rule, Test
-    from tidegate.scoring import Decision, Predictions
+    from tidegate.evidence.rules import Rule, Test
+    from tidegate.evidence.scoring import Decision, Predictions
 
 Margin = Annotated[float, Range(ge=0, lt=1)]
 
@@ -69,9 +69,9 @@ def run(
     candidate: Path, champion: Path, task: Path, decision: Path,
 ) -> None:  # fmt: skip
     """Judges the candidate and writes the decision, bound to the digests of all that was judged."""
+    from tidegate.evidence.rules import combine, reasons
     from tidegate.pipeline import recipe
     from tidegate.report import rules_table
-    from tidegate.rules import combine, reasons
 
     evidence = Evidence(
         evaluation=files.read_json(evaluation), predictions=predictions, comparison=files.read_json(comparison),
@@ -122,7 +122,7 @@ class Evidence:
 
     def predicted_by(self, role: str) -> "Predictions":
         """What the model of a role, or the one that is the same, predicted on test."""
-        from tidegate import predictions
+        from tidegate.evidence import predictions
 
         role = self.evaluation["same_as"].get(role, role)
         return predictions.read(self.predictions / f"{role}.parquet", self.task["labels"])
@@ -135,8 +135,8 @@ class Evidence:
 
 def rules_of(params: Params, evidence: Evidence) -> Iterator["Rule"]:
     """Every rule, in the order in which a person asks."""
-    from tidegate import judgement
-    from tidegate.rules import Test
+    from tidegate.evidence import judgement
+    from tidegate.evidence.rules import Test
 
     test = Test(alpha=params.alpha, power=params.power, replicates=params.replicates, seed=params.seed)
     yield from _against_baseline(params, evidence, test)
@@ -152,7 +152,7 @@ def rules_of(params: Params, evidence: Evidence) -> Iterator["Rule"]:
 
 
 def _against_baseline(params: Params, evidence: Evidence, test: "Test") -> Iterator["Rule"]:
-    from tidegate import judgement, rules
+    from tidegate.evidence import judgement, rules
 
     if params.baseline_lead is None:
         yield rules.off("baseline")
@@ -162,7 +162,7 @@ def _against_baseline(params: Params, evidence: Evidence, test: "Test") -> Itera
 
 
 def _against_champion(params: Params, evidence: Evidence, test: "Test") -> Iterator["Rule"]:
-    from tidegate import judgement
+    from tidegate.evidence import judgement
 
     bounds = dict.fromkeys(judgement.WORDS, -params.champion_margin)
     if params.mode == "replace":
@@ -171,7 +171,7 @@ def _against_champion(params: Params, evidence: Evidence, test: "Test") -> Itera
 
 
 def _against_best(params: Params, evidence: Evidence, test: "Test") -> Iterator["Rule"]:
-    from tidegate import judgement, rules
+    from tidegate.evidence import judgement, rules
 
     if params.best_margin is None:
         yield rules.off("best")
@@ -182,7 +182,7 @@ def _against_best(params: Params, evidence: Evidence, test: "Test") -> Iterator[
 def _against(
     evidence: Evidence, role: str, words: str, bounds: "Mapping[Decision, float]", test: "Test"
 ) -> Iterator["Rule"]:
-    from tidegate import judgement
+    from tidegate.evidence import judgement
 
     if (settled := _without_comparison(evidence, role, words)) is not None:
         yield settled
@@ -193,7 +193,7 @@ def _against(
 
 def _without_comparison(evidence: Evidence, role: str, words: str) -> "Rule | None":
     """The rule where there is nothing to compare with; None where there is."""
-    from tidegate import rules
+    from tidegate.evidence import rules
 
     digest, entry = evidence.digest_of(role), evidence.champion[role]
     if digest is None:
@@ -207,7 +207,7 @@ def _without_comparison(evidence: Evidence, role: str, words: str) -> "Rule | No
 
 
 def _slices(params: Params, evidence: Evidence, test: "Test") -> "Rule":
-    from tidegate import judgement, rules
+    from tidegate.evidence import judgement, rules
 
     if params.slice_margin is None:
         return rules.off("slices")
@@ -220,7 +220,7 @@ def _slices(params: Params, evidence: Evidence, test: "Test") -> "Rule":
 
 
 def _measured(params: Params, evidence: Evidence) -> Iterator["Rule"]:
-    from tidegate import rules
+    from tidegate.evidence import rules
 
     scored = evidence.evaluation["models"]["candidate"]
     crossing = sum(evidence.leakage[key] for key in ("groups_crossing", "exact_crossing", "near_crossing"))
@@ -236,7 +236,7 @@ def _measured(params: Params, evidence: Evidence) -> Iterator["Rule"]:
 
 
 def _robustness(params: Params, evidence: Evidence, test: "Test") -> "Rule":
-    from tidegate import rules
+    from tidegate.evidence import rules
 
     if params.robustness_floor is None:
         return rules.off("robustness")

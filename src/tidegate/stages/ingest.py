@@ -141,7 +141,7 @@ def run(params: Params, *, inputs: Mapping[str, Any], raw: Path, records: Path, 
         DataError: the rows do not make records, or the feedback snapshot is not what its digest says.
         ParamsError: `select` does not fit the sources.
     """
-    from tidegate import shaping, tables
+    from tidegate.intake import shaping, tables
 
     feedback = _feedback(inputs["feedback"])
     with _scratch(records.parent) as folder:
@@ -199,7 +199,7 @@ def _read(
 def _read_one(
     connection: "duckdb.DuckDBPyConnection", source: Source, raw: Path, scratch: Path
 ) -> tuple[dict[str, Any], list[str]]:
-    from tidegate import sources, tables
+    from tidegate.intake import sources, tables
 
     if "://" not in source.address:
         _check_place(source.address, raw)

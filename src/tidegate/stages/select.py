@@ -149,7 +149,7 @@ def _differences(
     params: Params, candidates: Iterable[Candidate], packages: Path, validation_predictions: Path
 ) -> dict[str, dict[str, Any]]:
     """By name, the reference left out, its accuracy minus that of the reference on the same rows."""
-    from tidegate import predictions, scoring
+    from tidegate.evidence import predictions, scoring
     from tidegate.package import read_metadata
 
     labels = read_metadata(packages / params.reference)["labels"]

@@ -88,7 +88,7 @@ def run(
     """Writes the three splits, their shares and classes, and the leakage report on the written files."""
     import polars
 
-    from tidegate.assignment import withheld
+    from tidegate.quality.assignment import withheld
 
     labels = files.read_json(task)["labels"]
     columns = polars.scan_parquet(clean)
@@ -110,7 +110,7 @@ def run(
 
 def assign(rows: "polars.DataFrame", params: Params) -> "polars.Series":
     """The split of each row, before anything is withheld."""
-    from tidegate import assignment
+    from tidegate.quality import assignment
 
     draw = assignment.Draw(salt=params.salt, validation=params.shares.validation, test=params.shares.test)
     if params.by == "time":
@@ -162,8 +162,8 @@ def report(outs: Mapping[str, Path], near: Leakage) -> dict[str, Any]:
     """What leaks between the written files, found without the clusters that `clean` made."""
     import polars
 
-    from tidegate.duplicates import Nearness
-    from tidegate.leakage import leaks
+    from tidegate.quality.duplicates import Nearness
+    from tidegate.quality.leakage import leaks
 
     columns = ("id", "group", "text")
     parts = {name: polars.scan_parquet(path).select(columns).collect() for name, path in outs.items()}

@@ -38,7 +38,7 @@ def run(
     params: Params, *, train: Path, validation: Path, task: Path, encoder: Path, tokens: Path, tokenization: Path
 ) -> None:
     """Writes the encoder that is used, the token files, and what was cut or unknown."""
-    from tidegate import sources
+    from tidegate.intake import sources
 
     labels: list[str] = files.read_json(task)["labels"]
     source = sources.fetch(params.encoder)

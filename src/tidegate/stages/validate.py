@@ -17,7 +17,7 @@ from tidegate.params import Range
 if TYPE_CHECKING:
     import polars as pl
 
-    from tidegate.expectations import Check
+    from tidegate.quality.expectations import Check
 
 Severity = Literal["critical", "warning"]
 Share = Annotated[float, Range(ge=0, le=1)]
@@ -116,8 +116,8 @@ def run(
     data_docs: Path,
 ) -> None:
     """Raises DataError where the records are not fit; what was found then lies in `validate.failed/`."""
-    from tidegate import datadocs
-    from tidegate.quarantine import reading, write
+    from tidegate.quality import datadocs
+    from tidegate.quality.quarantine import reading, write
 
     name, slices = _described(manifest)
     evidence = data_docs.with_name("validate.failed")
@@ -150,8 +150,8 @@ def _described(manifest: Path) -> tuple[str, list[str]]:
 
 
 def _examine(params: Params, table: "pl.LazyFrame", slices: list[str], *, site: Path) -> _Findings:
-    from tidegate import expectations
-    from tidegate import quarantine as q
+    from tidegate.quality import expectations
+    from tidegate.quality import quarantine as q
 
     schema, longest = table.collect_schema(), params.max_characters
     types = q.expected_types(schema, slices)
@@ -174,7 +174,7 @@ def _examine(params: Params, table: "pl.LazyFrame", slices: list[str], *, site: 
 
 
 def _structure(types: dict[str, str], *, present: set[str]) -> list["Check"]:
-    from tidegate.expectations import of_whole
+    from tidegate.quality.expectations import of_whole
 
     kinds = {"text": "str", "time": "Timestamp"}
     exist = [of_whole("to_exist", column, f"the column {column} is there") for column in types]
@@ -186,7 +186,7 @@ def _structure(types: dict[str, str], *, present: set[str]) -> list["Check"]:
 
 
 def _of_rows(params: Params) -> Iterator["Check"]:
-    from tidegate.expectations import of_rows, of_whole, percent
+    from tidegate.quality.expectations import of_rows, of_whole, percent
 
     rules, low, high = params.row_rules, params.min_characters, params.max_characters
     repeated = params.duplicate_texts
@@ -210,7 +210,7 @@ def _of_rows(params: Params) -> Iterator["Check"]:
 
 
 def _of_classes(params: Params) -> Iterator["Check"]:
-    from tidegate.expectations import of_whole, percent
+    from tidegate.quality.expectations import of_whole, percent
 
     shares, rows = params.label_share, params.min_label_rows
     yield of_whole("unique_value_count_to_be_between", "good_label", "good rows have two classes or more", min_value=2)
@@ -226,7 +226,7 @@ def _of_classes(params: Params) -> Iterator["Check"]:
 
 
 def _unfit(records: Path, found: _Findings, page: Path) -> DataError:
-    from tidegate.quarantine import listed
+    from tidegate.quality.quarantine import listed
 
     bad = [f"{rows:,} rows: {reason}" for reason, rows in list(found.quality["reasons"].items())[:5]]
     good = [f"good rows of each class: {listed(found.quality['labels'])}"] if found.labels else []
@@ -236,7 +236,7 @@ def _unfit(records: Path, found: _Findings, page: Path) -> DataError:
 
 
 def _tell(found: _Findings, *, inferred: bool) -> None:
-    from tidegate.quarantine import listed
+    from tidegate.quality.quarantine import listed
 
     quality = found.quality
     bad = f"{quality['quarantined']:,} in quarantine ({quality['quarantined_share']:.2%})"
