@@ -22,6 +22,8 @@ from tidegate import commands, pipeline, promotion, reproduction
 from tidegate import sync as pins
 from tidegate.errors import PipelineError, TidegateError
 from tidegate.files import read_json
+from tidegate.process import leave_no_orphans
+from tidegate.quiet import quiet
 from tidegate.report import result_table
 
 _POLL_S = 0.3
@@ -185,6 +187,8 @@ def main() -> None:
     Raises:
         PipelineError: it did not complete; says why.
     """
+    quiet()
+    leave_no_orphans()  # Prefect starts a temporary server before the flow begins
     state = train(return_state=True)
     if not state.is_completed():
         raise PipelineError("the training flow", state.message or str(state.name), "See its log above")
