@@ -67,6 +67,11 @@ def test_a_long_text_is_cut_to_max_length(package_folder: Make) -> None:
     assert tokens[-1] == 3  # [SEP]
 
 
+def test_a_separator_that_somebody_typed_is_text(package_folder: Make) -> None:
+    tokens = Package.load(package_folder()).encode(["good [SEP] bad"])[0]
+    assert list(tokens).count(3) == 1
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(alphabet=st.characters(exclude_categories=())), max_size=6), batch=st.integers(1, 4))
 def test_any_unicode_gives_probabilities_that_depend_on_each_text_alone(

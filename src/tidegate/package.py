@@ -205,9 +205,11 @@ def _session(path: Path, threads: int, *, labels: int) -> ort.InferenceSession:
 
 def _tokenizer(path: Path) -> Tokenizer:
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises Exception itself
         raise PackageError(str(path), f"is damaged ({error})", _RESTORE) from None
+    tokenizer.encode_special_tokens = True  # a "[SEP]" that somebody typed is text, no separator
+    return tokenizer
 
 
 def _normalization(folder: Path, metadata: dict[str, Any]) -> Normalization:

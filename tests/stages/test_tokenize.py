@@ -90,6 +90,16 @@ def test_ids_have_their_special_tokens_and_no_padding(stage: Stage) -> None:
     assert table["length"].to_pylist() == [5, 3, 6, 5, 3]
 
 
+def test_a_separator_that_somebody_typed_is_text(stage: Stage) -> None:
+    import polars as pl
+
+    path = stage.folder / "validation.parquet"
+    frame = pl.read_parquet(path)
+    frame.with_columns(text=pl.lit("[SEP] [SEP]")).write_parquet(path)
+    stage.run()
+    assert all(ids.count(3) == 1 for ids in stage.table("validation")["input_ids"].to_pylist())
+
+
 def test_what_was_cut_and_unknown_is_counted(stage: Stage) -> None:
     report = stage.run()
     assert (report["max_length"], report["vocabulary"]) == (6, 11)

@@ -64,6 +64,7 @@ def load(folder: Path, *, labels: Sequence[str]) -> Classifier:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
         raise ModelError(str(path), f"is damaged ({error})", "Run `dvc repro`, which makes it anew") from None
+    tokenizer.encode_special_tokens = True  # as the package does
     max_length = _max_length(folder, tokenizer)
     pad_id = model.config.pad_token_id or 0
     tokenizer.enable_truncation(max_length)

@@ -76,6 +76,7 @@ def _prepare_encoder(source: Path, folder: Path, max_length: int) -> "Tokenizer"
     if tokenizer.get_vocab_size() > config.get("vocab_size", 0):
         cause = f"has {tokenizer.get_vocab_size():,} tokens, the model {config.get('vocab_size', 0):,}"
         raise ModelError(str(source / path.name), cause, "Take the tokenizer that belongs to the model")
+    tokenizer.encode_special_tokens = True  # a "[SEP]" that somebody typed is text, no separator
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     tokenizer.save(str(path))
