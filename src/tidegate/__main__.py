@@ -6,10 +6,11 @@ Each command's module is imported inside its function, so that `--help` and a no
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tidegate.errors import TidegateError
+from tidegate.errors import PipelineError, TidegateError
 from tidegate.process import die_with_starter
 from tidegate.quiet import quiet
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.call(options)
     except TidegateError as error:
         if options.debug:
-            raise
+            traceback.print_exc()
         print(f"tidegate {options.command}: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
@@ -92,6 +93,8 @@ def _repro(_: argparse.Namespace) -> None:
 
 
 def _flow(_: argparse.Namespace) -> None:
+    if not Path("flows/train.py").exists():
+        raise PipelineError(str(Path.cwd()), "has no flows/train.py", "Run in the root of the clone")
     from flows.train import main as run
 
     run()
