@@ -21,7 +21,7 @@ METRIC = {"value": 0.75, "low": 0.7, "high": 0.8}
 EVALUATION = {
     "rows": 100, "groups": 50, "paired": {}, "same_as": {},
     "models": {
-        "candidate": dict.fromkeys(("accuracy", "macro_f1", "log_loss", "expected_calibration_error", "roc_auc"), METRIC)
+        "candidate": dict.fromkeys(("accuracy", "macro_f1", "log_loss", "expected_calibration_error"), METRIC)
     },
 }  # fmt: skip
 DECISION = {
