@@ -32,6 +32,7 @@ for word in words:
     verb, _, what = word.partition(":")
     path = pathlib.Path(what)
     if verb == "put": path.write_text(name)
+    if verb == "copy": pathlib.Path(f"{name}.txt").write_text(path.read_text())
     if verb == "sign": path.write_text(str(os.getpid()))
     if verb == "nap": time.sleep(float(what))
     if verb == "await":
@@ -44,9 +45,12 @@ note("end")
 """
 
 
-def toy(name: str, *words: str, deps: tuple[str, ...] = (), alone: bool = False) -> dict[str, Any]:
+def toy(
+    name: str, *words: str, deps: tuple[str, ...] = (), alone: bool = False, copies: str | None = None
+) -> dict[str, Any]:
     """A stage that makes `NAME.txt` of the outputs of others."""
-    command = " ".join([sys.executable, "-S", "toy.py", name, *words, f"put:{name}.txt"])
+    makes = f"copy:{copies}.txt" if copies else f"put:{name}.txt"
+    command = " ".join([sys.executable, "-S", "toy.py", name, *words, makes])
     return {"cmd": command, "deps": [f"{dep}.txt" for dep in deps], "outs": [f"{name}.txt"], "meta": {"alone": alone}}
 
 
@@ -151,6 +155,18 @@ def test_a_change_that_stops_on_its_way_stops_the_rest(pipeline: Make) -> None:
     states, _, _ = run(root)
     assert states == {"top": "Completed", "left": "Unchanged", "right": "Unchanged", "end": "Unchanged"}
     assert started(root) == ["end", "left", "right", "top", "top"]
+
+
+def test_a_change_runs_what_follows_though_it_was_not_stale_at_the_start(pipeline: Make) -> None:
+    stages = {
+        name: toy(name, deps=(dep,), copies=dep) for name, dep in (("one", "in"), ("two", "one"), ("three", "two"))
+    }
+    root = pipeline(stages)
+    run(root)
+    (root / "in.txt").write_text("2")
+    states, _, why = run(root)
+    assert (states, why) == (dict.fromkeys(stages, "Completed"), "")
+    assert (root / "three.txt").read_text() == "2"
 
 
 def test_no_more_stages_run_at_once_than_was_said(pipeline: Make) -> None:
