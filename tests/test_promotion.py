@@ -215,6 +215,8 @@ def test_a_champion_judged_against_itself_stays_whatever_the_verdict(world: Worl
     world.promote()
     world.decide("c1", verdict="undecided", champion=digest)
     assert world.promote() == "done"
+    latest = digest_json(read_json(world.data / "decision.json"))
+    assert registry.read(world.uri, "channels").versions[1].tags[registry.DECISION] == latest
     assert world.aliases() == {"champion": digest, "best": digest}
     assert world.log() == [(digest, None)]
     before = world.everything()
@@ -320,6 +322,21 @@ def test_killed_at_any_step_the_next_run_ends_in_the_same_state(
     before = world.everything()
     assert world.promote() == "done"
     assert world.everything() == before
+
+
+def test_killed_before_it_is_challenger_the_next_run_makes_it_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    digest = world.decide(verdict="undecided")
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.Registry, "set_alias", kill)
+        with pytest.raises(KeyboardInterrupt):
+            world.promote()
+    assert world.promote() == "keep"
+    assert world.aliases() == {"challenger": digest}
 
 
 @pytest.mark.parametrize("number", [1, 2])

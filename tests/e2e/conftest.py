@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tidegate.files import digest_folder
+
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = {
     "ships": ["harbour", "sail", "anchor", "deck", "tide", "crew"],
@@ -77,7 +79,7 @@ class Clone:
 
 
 @pytest.fixture(scope="session")
-def checkout(tmp_path_factory) -> Clone:
+def checkout(tmp_path_factory, raw) -> Clone:
     """What every test clones: the working tree, committed, with the small scenario in use."""
     path = tmp_path_factory.mktemp("origin") / "tidegate"
     files = subprocess.run(
@@ -91,6 +93,7 @@ def checkout(tmp_path_factory) -> Clone:
     (path / "scenarios" / "tiny.yaml").write_text(yaml.safe_dump(SCENARIO), encoding="utf-8")
     origin.run("git", "init", "-q")
     origin.tidegate("use", "tiny")
+    origin.edit("tokenize", encoder=f"data/raw/encoder?sha256={digest_folder(raw / 'encoder')}")
     origin.run("git", "add", "-A")
     origin.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "Small scenario")
     return origin
@@ -173,5 +176,5 @@ SCENARIO: dict = {
         "latency_ceiling_ms": 10_000,
     },
     "train": {"epochs": 6, "learning_rate": 0.003},
-    "tokenize": {"encoder": "data/raw/encoder", "max_length": 32},
+    "tokenize": {"max_length": 32},
 }

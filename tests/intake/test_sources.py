@@ -11,6 +11,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
+from tidegate import files
 from tidegate.errors import SourceError
 from tidegate.intake import sources
 
@@ -223,3 +224,17 @@ def test_a_hub_model_is_a_folder_without_pickled_weights(monkeypatch: pytest.Mon
     assert (asked["repo_id"], asked["repo_type"], asked["revision"]) == ("own/model", "model", COMMIT)
     assert "*.safetensors" in asked["allow_patterns"]
     assert not [pattern for pattern in asked["allow_patterns"] if pattern in ("*", "*.bin", "*.pt")]
+
+
+def test_a_model_folder_has_to_be_pinned_and_to_be_what_its_pin_says(tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(SourceError, match="is not pinned") as refused:
+        sources.fetch_model(str(folder))
+    address = f"{folder}?sha256={files.digest_folder(folder)}"
+    assert address in refused.value.remedy
+    assert sources.fetch_model(address) == folder
+    (folder / "config.json").write_text("{ }")
+    with pytest.raises(SourceError, match="is not what its pin says"):
+        sources.fetch_model(address)

@@ -58,7 +58,7 @@ class Stage:
         frame.write_parquet(self.folder / f"{name}.parquet")
 
     def run(self, **changes: Any) -> dict[str, Any]:
-        raw = PARAMS | {"encoder": str(self.encoder)} | changes
+        raw = PARAMS | {"encoder": f"{self.encoder}?sha256={files.digest_folder(self.encoder)}"} | changes
         out = {name: self.folder / "out" / name for name in ("encoder", "tokens")}
         tokenize.run(
             bind(tokenize.Params, raw, section="tokenize"),

@@ -34,6 +34,10 @@ PARAMS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def pinned(folder: Path) -> str:
+    return f"{folder}?sha256={files.digest_folder(folder)}"
+
+
 def make_encoder(folder: Path) -> Path:
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *GOOD, *BAD, *OTHER, *"abcdefghijklmnopqrstuvwxyz"]
     vocabulary = {piece: place for place, piece in enumerate(dict.fromkeys(pieces))}
@@ -71,7 +75,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_texts(folder / "train.parquet", 150, seed=1)
     write_texts(folder / "validation.parquet", 40, seed=2)
     (folder / "task.json").write_text(json.dumps({"task": "films", "labels": LABELS, "slices": []}))
-    params = {"encoder": str(folder / "pretrained"), "max_length": 12, "batch_rows": 64}
+    params = {"encoder": pinned(folder / "pretrained"), "max_length": 12, "batch_rows": 64}
     tokenize.run(
         bind(tokenize.Params, params, section="tokenize"),
         **{name: folder / f"{name}.parquet" for name in ("train", "validation")},
@@ -328,7 +332,7 @@ def test_frozen_parts_stay_as_they_were(stage: Stage) -> None:
 
 def test_a_warm_start_begins_where_the_other_teacher_ended(stage: Stage, other: Stage) -> None:
     taught = stage.run(epochs=6)
-    warm = other.run(warm_start=str(stage.folder / "teacher"), epochs=1, learning_rate=1e-6)
+    warm = other.run(warm_start=pinned(stage.folder / "teacher"), epochs=1, learning_rate=1e-6)
     assert warm["validation"]["accuracy"] == pytest.approx(taught["validation"]["accuracy"], abs=0.03)
     assert same(stage.weights, other.weights, within=1e-3)
 
@@ -338,7 +342,7 @@ def test_a_warm_start_of_other_labels_is_refused(stage: Stage, other: Stage) -> 
     config = files.read_json(stage.folder / "teacher" / "config.json")
     files.write_json(stage.folder / "teacher" / "config.json", config | {"id2label": {"0": "cat", "1": "dog"}})
     with pytest.raises(ModelError, match=r"knows the labels cat, dog, and the data has negative, positive"):
-        other.run(warm_start=str(stage.folder / "teacher"))
+        other.run(warm_start=pinned(stage.folder / "teacher"))
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,23 @@ def fetch(address: str) -> Path:
     return _existing(address)
 
 
+def fetch_model(address: str) -> Path:
+    """As `fetch`, for a model. A local folder has to be pinned, `FOLDER?sha256=…`: DVC does not watch it.
+
+    Raises:
+        SourceError: as `fetch`; or the folder has no pin, or is not what its pin says.
+    """
+    if "://" in address:
+        return fetch(address)
+    path, _, pin = address.partition("?sha256=")
+    folder = fetch(path)
+    digest = files.digest_folder(folder) if folder.is_dir() else files.sha256(folder)
+    if digest != pin:
+        cause = f"is not what its pin says (sha256 {digest[:12]}…)" if pin else "is not pinned, so a change goes unseen"
+        raise SourceError(address, cause, f"If it is the one that you mean, write {path}?sha256={digest}")
+    return folder
+
+
 def unpinned(address: str) -> str | None:
     """A sentence where an address does not pin what it names, with the pin to add; else None.
 

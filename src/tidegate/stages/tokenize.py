@@ -41,7 +41,7 @@ def run(
     from tidegate.intake import sources
 
     labels: list[str] = files.read_json(task)["labels"]
-    source = sources.fetch(params.encoder)
+    source = sources.fetch_model(params.encoder)
     with files.replacing(encoder) as folder, files.replacing(tokens) as draft:
         tokenizer = _prepare_encoder(source, folder, params.max_length)
         draft.mkdir()

@@ -178,7 +178,7 @@ def _warm_start(params: Params, encoder: Path) -> Path | None:
     from tidegate.intake import sources
     from tidegate.model import encoder as encoders
 
-    start = sources.fetch(params.warm_start)
+    start = sources.fetch_model(params.warm_start)
     encoders.check(start)
     encoders.check_vocabulary(start, encoder)
     return start
