@@ -210,10 +210,11 @@ def test_what_did_not_pass_without_a_champion_leaves_none(world: World) -> None:
     assert world.aliases() == {"challenger": digest}
 
 
-def test_a_champion_judged_against_itself_stays_whatever_the_verdict(world: World) -> None:
+@pytest.mark.parametrize("verdict", ["pass", "undecided"])
+def test_a_champion_judged_against_itself_stays_whatever_the_verdict(world: World, verdict: str) -> None:
     digest = world.decide("c1")
     world.promote()
-    world.decide("c1", verdict="undecided", champion=digest)
+    world.decide("c1", verdict=verdict, champion=digest)
     assert world.promote() == "done"
     latest = digest_json(read_json(world.data / "decision.json"))
     assert registry.read(world.uri, "channels").versions[1].tags[registry.DECISION] == latest
