@@ -174,13 +174,14 @@ def test_repro_syncs_reproduces_promotes_and_shows_the_result(
 ) -> None:
     (judged / ".dvc").mkdir()
     monkeypatch.setenv("TIDEGATE_LIVE", "to be restored")
+    monkeypatch.setenv("TIDEGATE_LIVE_URI", "to be restored")
     order: list[str] = []
     monkeypatch.setattr(sync, "sync", lambda _: order.append("sync"))
     monkeypatch.setattr(reproduction, "reproduce", lambda _: order.append("reproduce") or ["one", "two"])
     monkeypatch.setattr(promotion, "promote", lambda _: order.append("promote"))
     commands.repro(judged)
     assert order == ["sync", "reproduce", "promote"]
-    assert os.environ["TIDEGATE_LIVE"] == f"sqlite:///{var / 'mlflow.db'}"  # for the training below this process
+    assert os.environ["TIDEGATE_LIVE_URI"] == f"sqlite:///{var / 'mlflow.db'}"  # for the training below this process
     shown = capsys.readouterr().out
     assert "dvc repro: one, two\n" in shown
     assert "0.750 (0.700 to 0.800)" in shown
@@ -193,6 +194,7 @@ def test_a_failed_pipeline_promotes_nothing(judged: Path, monkeypatch: pytest.Mo
 
     (judged / ".dvc").mkdir()
     monkeypatch.setenv("TIDEGATE_LIVE", "to be restored")
+    monkeypatch.setenv("TIDEGATE_LIVE_URI", "to be restored")
     monkeypatch.setattr(sync, "sync", lambda _: False)
     monkeypatch.setattr(reproduction, "reproduce", fail)
     monkeypatch.setattr(promotion, "promote", lambda _: pytest.fail("promoted"))

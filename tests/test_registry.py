@@ -217,8 +217,14 @@ def test_the_first_version_of_a_digest_counts() -> None:
     assert found.number == 2
 
 
-def test_live_curves_are_logged_as_they_come(var: Path, client: MlflowClient, empty_registry: str) -> None:
-    log = registry.live(empty_registry, "channels", "train")
+@pytest.fixture
+def live_uri(empty_registry: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TIDEGATE_LIVE_URI", empty_registry)
+    return empty_registry
+
+
+def test_live_curves_are_logged_as_they_come(var: Path, client: MlflowClient, live_uri: str) -> None:
+    log = registry.live("channels", "train")
     for step in (1, 2):
         log({"train_loss": 1 / step}, step)
     experiment = client.get_experiment_by_name("channels")
@@ -229,9 +235,9 @@ def test_live_curves_are_logged_as_they_come(var: Path, client: MlflowClient, em
 
 
 def test_a_run_of_a_decision_is_not_taken_for_live_curves(
-    channels: Registry, client: MlflowClient, empty_registry: str, tmp_path: Path
+    channels: Registry, client: MlflowClient, live_uri: str, tmp_path: Path
 ) -> None:
-    registry.live(empty_registry, "channels", "train")({"loss": 1.0}, 1)
+    registry.live("channels", "train")({"loss": 1.0}, 1)
     run_of(channels, tmp_path)
     experiment = client.get_experiment_by_name("channels")
     assert experiment

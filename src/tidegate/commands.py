@@ -25,7 +25,7 @@ def repro(root: Path) -> None:
 
 def show_live_curves(root: Path) -> None:
     """Lets the training that DVC starts below this process log its curves to MLflow while it runs."""
-    os.environ["TIDEGATE_LIVE"] = promotion.read_settings(root).uri()
+    os.environ |= {"TIDEGATE_LIVE": "tidegate.registry:live", "TIDEGATE_LIVE_URI": promotion.read_settings(root).uri()}
 
 
 def print_result(root: Path) -> None:

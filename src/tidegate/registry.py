@@ -200,16 +200,17 @@ class Registry:
         return _experiment(self._client, self.task)
 
 
-def live(uri: str, task: str, run_name: str) -> Callable[[dict[str, float], int], None]:
+def live(task: str, run_name: str) -> Callable[[dict[str, float], int], None]:
     """Opens a run for the curves of a training that is under way; returns what logs a step's metrics.
 
-    A side channel: the caller survives whatever it raises.
+    A side channel: the caller survives whatever it raises. `TIDEGATE_LIVE_URI` says where, else `default_uri`.
     """
+    import os
     import time
 
     from mlflow.entities import Metric
 
-    client = _initialized(uri)
+    client = _initialized(os.environ.get("TIDEGATE_LIVE_URI") or default_uri())
     tags = {"tidegate.live": "true"}
     run = client.create_run(_experiment(client, task), run_name=run_name, tags=tags).info.run_id
 

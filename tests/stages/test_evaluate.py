@@ -48,7 +48,7 @@ def artifacts(tmp_path: Path, package_folder: Make) -> dict[str, Path]:
     predictions.write(data / "baseline.parquet", predictions.from_rows(rows, LABELS, guess, ["channel"]))
     pinned(data, "champion", None)
     named = ("test.parquet", "task.json", "candidate", "packages", "baseline.parquet", "champion", "evaluation.json",
-             "predictions", "confusion.csv", "calibration.csv", "golden.json")  # fmt: skip
+             "scores.json", "predictions", "confusion.csv", "calibration.csv", "golden.json")  # fmt: skip
     return {name.split(".")[0]: data / name for name in named}
 
 
@@ -179,3 +179,13 @@ def test_an_empty_test_set_is_refused(artifacts: dict[str, Path]):
 def test_the_shipped_params_fit():
     shipped = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["evaluate"]
     assert params.bind(evaluate.Params, shipped, section="evaluate").golden
+
+
+def test_the_scores_for_dvc_metrics_are_those_of_the_evaluation(artifacts: dict[str, Path]):
+    models = evaluated(artifacts)["models"]
+    scores = json.loads(artifacts["scores"].read_text())
+    assert set(scores) == set(models)
+    accuracy = models["baseline"]["accuracy"]
+    assert [scores["baseline"][f"accuracy{end}"] for end in ("", "_low", "_high")] == [
+        accuracy[key] for key in ("value", "low", "high")
+    ]

@@ -405,17 +405,17 @@ def test_a_training_that_breaks_says_what_to_do(
 def test_live_curves_follow_the_training_and_may_fail(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen: list[tuple[str, str, dict[str, float], int]] = []
+    seen: list[tuple[str, dict[str, float], int]] = []
 
-    def live(uri: str, task: str, name: str) -> Any:
-        return lambda figures, step: seen.append((uri, task, figures, step))
+    def live(task: str, name: str) -> Any:
+        return lambda figures, step: seen.append((task, figures, step))
 
-    monkeypatch.setenv("TIDEGATE_LIVE", "sqlite:///nowhere.db")
+    monkeypatch.setenv("TIDEGATE_LIVE", "tidegate.registry:live")
     monkeypatch.setattr("tidegate.registry.live", live)
     stage.run(epochs=2)
-    assert {(uri, task) for uri, task, _, _ in seen} == {("sqlite:///nowhere.db", "films")}
-    assert [step for _, _, figures, step in seen if "validation_macro_f1" in figures] == [10, 20]
-    assert any("batch_loss" in figures for _, _, figures, _ in seen)
+    assert {task for task, _, _ in seen} == {"films"}
+    assert [step for _, figures, step in seen if "validation_macro_f1" in figures] == [10, 20]
+    assert any("batch_loss" in figures for _, figures, _ in seen)
 
     monkeypatch.setattr("tidegate.registry.live", lambda *given: 1 / 0)
     stage.run(epochs=1)

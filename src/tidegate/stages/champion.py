@@ -4,7 +4,6 @@ It follows no alias and judges nothing; which packages are pinned is `sync`'s wo
 """
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ def _fetched(role: str, digest: object, target: Path, described: Mapping[str, An
     if digest is None:
         return {"digest": None, "comparable": False, "reason": "none is pinned"}
     source = _stored(role, digest)
-    shutil.copytree(source, target)
+    files.copy_folder(source, target)
     if files.digest_folder(target) != digest:
         remedy = f"Delete {source} and run `dvc pull`, or restore var/ from its backup"
         raise PackageError(str(source), "is not what its digest says", remedy)

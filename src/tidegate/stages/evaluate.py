@@ -42,7 +42,7 @@ class Params:
 
 def run(
     params: Params, *, test: Path, task: Path, candidate: Path, packages: Path, baseline: Path, champion: Path,
-    evaluation: Path, predictions: Path, confusion: Path, calibration: Path, golden: Path,
+    evaluation: Path, scores: Path, predictions: Path, confusion: Path, calibration: Path, golden: Path,
 ) -> None:  # fmt: skip
     """Scores every model there is on the test rows and keeps what each predicted."""
     import polars as pl
@@ -62,8 +62,22 @@ def run(
     content = _evaluation(params, judged, models) | {"same_as": same_as, "test_digest": files.sha256(test)}
     _write(judged, predictions=predictions, confusion=confusion, calibration=calibration)
     files.write_json(golden, golden_requests(rows["text"].to_list()[: params.golden], judged["candidate"]))
+    files.write_json(scores, short(content["models"]))
     files.write_json(evaluation, content)
     print(models_table(content))
+
+
+def short(models: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """By role the figures that `dvc metrics` shows side by side; the whole is in the evaluation."""
+    return {
+        role: {
+            f"{name}{end}": model[name][key]
+            for name in ("accuracy", "macro_f1")
+            for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))
+        }
+        | {name: model[name]["value"] for name in ("roc_auc", "log_loss", "expected_calibration_error")}
+        for role, model in models.items()
+    }
 
 
 def _comparable(champion: Path) -> dict[str, Path]:

@@ -4,7 +4,6 @@ It measures nothing (`compare` did, on validation) and judges nothing against th
 """
 
 import csv
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +167,7 @@ def _copy(package: Path, candidate: Path, *, digest: str) -> None:
         cause = f"has digest {found}, compared was {digest}"
         raise PackageError(str(package), cause, "Run `dvc repro`, which compares it anew")
     with files.replacing(candidate) as draft:
-        shutil.copytree(package, draft)
+        files.copy_folder(package, draft)
 
 
 def _write_frontier(path: Path, candidates: Iterable[Candidate], best: Sequence[str], chosen: Candidate) -> None:

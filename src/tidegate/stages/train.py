@@ -4,10 +4,10 @@ The training itself is in `model/training.py`; a run that was killed goes on fro
 """
 
 import os
+import pkgutil
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -237,16 +237,13 @@ def _classifier(params: Params, source: Path, labels: list[str], train: "TokenDa
 
 
 def _live_log(task: str, key: str) -> "Callable[[], Log] | None":
-    """Opens the live curves, where `TIDEGATE_LIVE` names an MLflow server or database."""
-    if not (uri := os.environ.get("TIDEGATE_LIVE")):
+    """Opens the live curves, where the caller hands in a log: `TIDEGATE_LIVE` names a function, `MODULE:NAME`.
+
+    By name, and not by import: how curves are shown is no part of what the teacher was made from.
+    """
+    if not (hook := os.environ.get("TIDEGATE_LIVE")):
         return None
-    return partial(_open_live_log, uri, task, f"train-{key[:8]}")
-
-
-def _open_live_log(uri: str, task: str, name: str) -> "Log":
-    from tidegate import registry
-
-    return registry.live(uri, task, name)
+    return lambda: pkgutil.resolve_name(hook)(task, f"train-{key[:8]}")
 
 
 def _write_teacher(module: "Classifier", encoder: Path, teacher: Path) -> None:
