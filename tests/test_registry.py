@@ -217,6 +217,11 @@ def test_the_first_version_of_a_digest_counts() -> None:
     assert found.number == 2
 
 
+def test_a_server_is_refused_where_something_is_to_be_written() -> None:
+    with pytest.raises(RegistryError, match=r"is a server.*Name its database"):
+        Registry("http://somebody:secret@127.0.0.1:1", "channels")
+
+
 @pytest.fixture
 def live_uri(empty_registry: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TIDEGATE_LIVE_URI", empty_registry)

@@ -127,9 +127,16 @@ def _without_password(uri: str) -> str:
 
 
 class Registry:
-    """Writes to the registry of one task. Every method may be called again and changes nothing then."""
+    """Writes to the registry of one task. Every method may be called again and changes nothing then.
+
+    Raises:
+        RegistryError: the registry is a server, which takes no package from outside its own artifacts.
+    """
 
     def __init__(self, uri: str, task: str) -> None:
+        if uri.startswith(("http://", "https://")):
+            remedy = "Name its database in promote.tracking_uri, such as sqlite:///… or postgresql://…"
+            raise RegistryError(f"the registry at {_without_password(uri)}", "is a server; it can be read only", remedy)
         self.uri = uri
         self.task = task
         self._client = _initialized(uri)
@@ -205,6 +212,7 @@ def live(task: str, run_name: str) -> Callable[[dict[str, float], int], None]:
 
     A side channel: the caller survives whatever it raises. `TIDEGATE_LIVE_URI` says where, else `default_uri`.
     """
+    import atexit
     import os
     import time
 
@@ -213,6 +221,7 @@ def live(task: str, run_name: str) -> Callable[[dict[str, float], int], None]:
     client = _initialized(os.environ.get("TIDEGATE_LIVE_URI") or default_uri())
     tags = {"tidegate.live": "true"}
     run = client.create_run(_experiment(client, task), run_name=run_name, tags=tags).info.run_id
+    atexit.register(client.set_terminated, run)
 
     def log(metrics: dict[str, float], step: int) -> None:
         now = int(time.time() * 1000)

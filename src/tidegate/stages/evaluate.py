@@ -162,8 +162,8 @@ def _write(judged: Mapping[str, "Predictions"], *, predictions: Path, confusion:
     chosen = judged["candidate"]
     names = zip(chosen.actual, chosen.predicted, strict=True)
     _write_csv(confusion, ["actual", "predicted"], ([chosen.labels[a], chosen.labels[b]] for a, b in names))
-    curves = ([role, *row.values()] for role in sorted(judged) for row in scoring.calibration_curve(judged[role]))
-    _write_csv(calibration, ["model", "confidence", "accuracy", "rows"], curves)
+    curve = (list(row.values()) for row in scoring.calibration_curve(chosen))
+    _write_csv(calibration, ["confidence", "accuracy", "rows"], curve)
 
 
 def _write_csv(path: Path, header: list[str], rows: Iterable[list[Any]]) -> None:
