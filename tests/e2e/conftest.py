@@ -48,6 +48,17 @@ class Clone:
     def tidegate(self, *words: str, code: int = 0) -> str:
         return self.run(sys.executable, "-m", "tidegate", *words, code=code)
 
+    def make(self, *targets: str) -> str:
+        """Runs make with this environment in place of one that set-up would install."""
+        venv = self.path / ".venv"
+        if not venv.exists():
+            venv.mkdir()
+            for entry in Path(sys.prefix).iterdir():
+                (venv / entry.name).symlink_to(entry)
+            (venv / ".ready").unlink(missing_ok=True)
+            (venv / ".ready").touch()
+        return self.run("make", *targets)
+
     def start(self, *command: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             command, cwd=self.path, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -122,6 +133,19 @@ def clone(checkout, raw, tmp_path_factory):
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """A DVC cache that clones share, so that what one computed another restores."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def finished(clone, cache) -> tuple[Clone, str]:
+    """A clone after `make repro`, and what that printed."""
+    made = clone("finished", cache=cache)
+    return made, made.make("repro")
 
 
 def write_texts(path: Path, rows: int = 480, seed: int = 3) -> None:

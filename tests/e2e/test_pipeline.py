@@ -12,19 +12,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TASK = "tiny"
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """A DVC cache that clones share, so that what one computed another restores."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def finished(clone, cache):
-    """A clone after `repro`, and what that printed."""
-    made = clone("finished", cache=cache)
-    return made, made.tidegate("repro")
-
-
 def end_state(clone) -> tuple:
     decision = clone.json("decision.json")
     return decision["verdict"], decision["candidate"], clone.champion(), len(clone.promotions())
