@@ -40,7 +40,7 @@ class Range:
             (self.lt, operator.lt, "below"),
         ):
             if bound is not None and not holds(size, bound):  # nan holds nowhere
-                return f"must be {words} {bound:g}, is {_shown(value)}"
+                return f"must be {words} {bound:,.12g}, is {_shown(value)}"
         return None
 
 
@@ -53,7 +53,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(str(path), ["there is no such file"]) from None
+        raise ParamsError(
+            str(path), ["there is no such file"], "Run in the root of the clone, or `git checkout` it"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(str(path), [f"not readable as YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(raw, dict):
@@ -77,7 +79,7 @@ def bind(cls: type[T], raw: object, *, section: str) -> T:
     if not problems:
         problems.extend(f"{section}: {problem}" for problem in getattr(bound, "problems", tuple)())
     if problems:
-        raise ParamsError("params.yaml", problems)
+        raise ParamsError("params.yaml", problems, "Correct it in params.yaml; every key has a comment there")
     return bound  # type: ignore[no-any-return]
 
 

@@ -61,6 +61,18 @@ def test_shipped_params_and_scenarios_fit_every_stage(name, scenario, tmp_path):
     params.bind(importlib.import_module(f"tidegate.stages.{name}").Params, section, section=name)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("seed", -1), ("seed", 2**31), ("min_characters", 10**10), ("max_characters", 10**10)]
+)
+def test_a_seed_and_a_number_of_characters_fit_every_library(key, value):
+    sections = {name: section for name, section in params.load(ROOT / "params.yaml").items() if key in section}
+    for name in sorted(set(sections) & set(STAGES)):
+        with pytest.raises(params.ParamsError, match=rf"{name}\.{key}: must be (at least 0|below 2,147|at most 1,000)"):
+            params.bind(
+                importlib.import_module(f"tidegate.stages.{name}").Params, sections[name] | {key: value}, section=name
+            )
+
+
 def test_our_edges_are_those_of_dvc():
     from dvc.repo import Repo
 

@@ -46,7 +46,7 @@ class Params:
     """The figure on validation that decides."""
     replicates: Annotated[int, Range(ge=200, le=100_000)]
     """How often the groups are drawn anew for an interval on validation."""
-    seed: Annotated[int, Range(ge=0)]
+    seed: Annotated[int, Range(ge=0, lt=2**31)]
     """Of the models and of those draws."""
 
     def problems(self) -> Iterable[str]:

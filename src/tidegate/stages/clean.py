@@ -46,7 +46,7 @@ class Params:
     """Whether HTML tags are taken out and entities turned into characters."""
     mask: tuple[Literal["url", "email", "card", "phone"], ...]
     """Kinds of personal data that are replaced by a mask such as `[email]`."""
-    max_characters: Annotated[int, Range(ge=100)]
+    max_characters: Annotated[int, Range(ge=100, le=10**9)]
     """Characters a text; longer ones are cut."""
     near: Near
     """When two texts are near duplicates."""

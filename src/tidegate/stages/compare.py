@@ -25,7 +25,7 @@ class Params:
 
     replicates: Annotated[int, Range(ge=200, le=100_000)]
     """How often the groups are drawn anew for an interval."""
-    seed: Annotated[int, Range(ge=0)]
+    seed: Annotated[int, Range(ge=0, lt=2**31)]
     """Of those draws, of the samples and of the perturbations."""
     slice_minimum_rows: Annotated[int, Range(ge=1)]
     """Rows; a slice with fewer is listed without an interval."""

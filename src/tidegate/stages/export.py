@@ -26,7 +26,7 @@ class Params:
     """Validation texts on which package and model are compared."""
     tolerance: Annotated[float, Range(gt=0, le=0.1)]
     """The largest difference of a logit that is let through."""
-    seed: Annotated[int, Range(ge=0)]
+    seed: Annotated[int, Range(ge=0, lt=2**31)]
     """Seed of the sample of validation texts."""
 
 

@@ -34,7 +34,7 @@ class Params:
     """Chance of a decision that the number of further rows asks for."""
     replicates: Annotated[int, Range(ge=1000, le=100_000)]
     """How often the groups are drawn anew for an interval."""
-    seed: Annotated[int, Range(ge=0)]
+    seed: Annotated[int, Range(ge=0, lt=2**31)]
     """Of those draws."""
     baseline_lead: Margin | None
     """Accuracy and macro-F1 have to exceed the baseline's by more than this."""

@@ -85,7 +85,7 @@ class Params:
     """Columns by which quality is reported apart."""
     max_rows: Annotated[int, Range(ge=1)] | None
     """Rows; at most so many come from the sources, in whole groups. Null takes all. Feedback comes on top."""
-    seed: int
+    seed: Annotated[int, Range(ge=0, lt=2**31)]
     """Salt of the order in which groups are sampled."""
 
     def tables(self) -> list[Source]:

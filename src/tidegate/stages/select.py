@@ -30,7 +30,7 @@ class Params:
     """Of the two-sided interval of the difference, whose lower end has to lie above minus `margin`."""
     replicates: Annotated[int, Range(ge=200, le=100_000)]
     """How often the groups are drawn anew for that interval."""
-    seed: Annotated[int, Range(ge=0)]
+    seed: Annotated[int, Range(ge=0, lt=2**31)]
     """Of those draws."""
 
 

@@ -67,9 +67,9 @@ class Params:
 
     labels: Annotated[list[str], Range(ge=2)] | None
     """The label set, in the order of every probability vector; null takes the labels found, sorted."""
-    min_characters: Annotated[int, Range(ge=1)]
+    min_characters: Annotated[int, Range(ge=1, le=10**9)]
     """Characters a text, at least; outer white space is not counted."""
-    max_characters: Annotated[int, Range(ge=1)]
+    max_characters: Annotated[int, Range(ge=1, le=10**9)]
     """Characters a text, at most."""
     row_rules: RowRules
     """Rules on single rows."""
