@@ -114,3 +114,40 @@ def test_a_shipped_scenario_changes_just_the_values_it_names(name: str) -> None:
     before, after, named = yaml.safe_load(text), yaml.safe_load(made), yaml.safe_load(overlay)
     assert {key for key in before if before[key] != after[key]} <= set(named)
     assert all(before[key].keys() == after[key].keys() for key in before)
+
+
+@pytest.mark.parametrize("content", [b"", b"- a\n", b"\xff\xfe\x00", b"a: [", b"a: \x00"])
+@pytest.mark.parametrize("file", ["params.yaml", "scenarios/quick.yaml"])
+def test_a_damaged_file_is_named_and_params_stay(root: Path, file: str, content: bytes) -> None:
+    (root / file).write_bytes(content)
+    before = (root / "params.yaml").read_bytes()
+    with pytest.raises(ParamsError) as caught:
+        scenario.use(root, "quick")
+    assert caught.value.what.endswith(file)
+    assert (root / "params.yaml").read_bytes() == before
+
+
+def test_missing_params_are_named(root: Path) -> None:
+    (root / "params.yaml").unlink()
+    with pytest.raises(ParamsError, match=r"params\.yaml: there is no such file"):
+        scenario.use(root, "quick")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "problem"),
+    [
+        ("train: 3", "train: is no mapping, and in params.yaml it is one"),
+        ("train: null", "train: is no mapping, and in params.yaml it is one"),
+        ("train: {optimizer: [adamw]}", "train.optimizer: is no mapping, and in params.yaml it is one"),
+        ("train: {optimizer: {name: {x: 1}}}", "train.optimizer.name: is a mapping, and in params.yaml it is none"),
+    ],
+)
+def test_a_mapping_and_what_is_none_do_not_replace_each_other(overlay: str, problem: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        scenario.merged(PARAMS, overlay)
+    assert caught.value.problems == (problem,)
+
+
+def test_a_mapping_may_replace_null_and_null_an_option_that_is_a_mapping() -> None:
+    made = yaml.safe_load(scenario.merged(PARAMS, "train: {rate: {start: 1}, optimizer: null}"))
+    assert made["train"] == {"epochs": 2, "rate": {"start": 1}, "optimizer": None}
