@@ -9,7 +9,7 @@ from tidegate.intake import plaintext
 
 def plain(folder: Path, content: bytes, encoding: str | None = None) -> bytes:
     (folder / "source").write_bytes(content)
-    encoding = encoding or plaintext.encoding_of(folder / "source")
+    encoding = encoding or plaintext.encoding_of(folder / "source", what="mine")
     plaintext.copy(folder / "source", folder / "target", encoding=encoding, what="mine")
     return (folder / "target").read_bytes()
 
@@ -49,3 +49,14 @@ def test_an_empty_file_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_truncated_gzip_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="the file is damaged"):
         plain(tmp_path, gzip.compress(bytes(range(256)) * 99, 9)[:-20], "latin-1")
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8b", b"\x1f\x8bnothing packed", gzip.compress(b"text")[:12]])
+def test_a_broken_gzip_file_is_refused_when_its_encoding_is_looked_for(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(SourceError, match="mine: the file is damaged"):
+        plain(tmp_path, content)
+
+
+def test_utf_16_without_a_byte_order_mark_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"mine: is not utf-16 .*utf-16-le"):
+        plain(tmp_path, "text".encode("utf-16-le"), "utf-16")

@@ -99,6 +99,21 @@ def test_a_damaged_wheel_in_the_cache_is_downloaded_again(registry: str, var: Pa
     assert hashlib.sha256(wheel.read_bytes()).hexdigest() == registry
 
 
+def test_a_wheel_in_the_cache_that_is_not_the_pinned_one_is_said(
+    registry: str, var: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"wheel://tidedata==1.0/tidedata/a.csv?sha256={registry}"
+    sources.fetch(address)
+    (wheel,) = var.rglob("*.whl")
+    wheel.write_bytes(b"PK damaged")
+    (tmp_path / "registry" / wheel.name).unlink()
+    capsys.readouterr()
+    with pytest.raises(SourceError, match=rf"the cached {wheel} is not the pinned one, and pip cannot download"):
+        sources.fetch(address)
+    found = hashlib.sha256(b"PK damaged").hexdigest()
+    assert f"the cached {wheel} is not the pinned one (sha256 {found}), downloading anew" in capsys.readouterr().out
+
+
 def test_a_wheel_that_the_registry_has_not_is_an_error_in_pips_words(registry: str, var: Path) -> None:
     with pytest.raises(SourceError, match=r"No matching distribution found for tidedata==2\.0"):
         sources.fetch("wheel://tidedata==2.0/tidedata/a.csv")
@@ -159,6 +174,11 @@ def test_a_missing_local_file_is_named_with_one_that_is_near(tmp_path: Path) -> 
     (tmp_path / "mine.csv").write_text("text\n")
     with pytest.raises(SourceError, match=r"no such file \(did you mean mine.csv\?\)"):
         sources.fetch(str(tmp_path / "mime.csv"))
+
+
+def test_a_path_with_a_null_character_is_refused() -> None:
+    with pytest.raises(SourceError, match="is no path of a file"):
+        sources.fetch("data/raw/a\0.csv")
 
 
 # --- the hub

@@ -113,6 +113,8 @@ def _existing(address: str) -> Path:
         raise SourceError(address, f"there is no such file{hint}", "Put it there, or correct the address") from None
     except OSError as error:
         raise SourceError(address, f"cannot be opened ({error.strerror})", "Make it readable") from None
+    except ValueError as error:  # a null character
+        raise SourceError(repr(address), f"is no path of a file ({error})", _FORMS) from None
 
 
 def _listing(folder: Path) -> list[str]:
@@ -161,9 +163,17 @@ def _locked(name: str) -> Iterator[None]:
 def _wheel_file(wheel: Wheel, address: str) -> Path:
     folder = _downloads() / "wheels" / f"{wheel.name}-{wheel.version}"
     cached = next(iter(sorted(folder.glob("*.whl"))), None)
-    if cached and zipfile.is_zipfile(cached) and wheel.sha256 in (None, files.sha256(cached)):
+    if cached is None:
+        return _download_wheel(wheel, folder, address)
+    found = files.sha256(cached)
+    if zipfile.is_zipfile(cached) and wheel.sha256 in (None, found):
         return cached
-    return _download_wheel(wheel, folder, address)
+    fault = "is damaged" if wheel.sha256 is None else "is not the pinned one"
+    print(f"the cached {cached} {fault} (sha256 {found}), downloading anew", flush=True)
+    try:
+        return _download_wheel(wheel, folder, address)
+    except SourceError as error:
+        raise SourceError(address, f"the cached {cached} {fault}, and {error.cause}", error.remedy) from error
 
 
 def _download_wheel(wheel: Wheel, folder: Path, address: str) -> Path:
@@ -188,8 +198,6 @@ def _download_wheel(wheel: Wheel, folder: Path, address: str) -> Path:
 def _run_pip(wheel: Wheel, folder: str, address: str) -> None:
     requirement = f"{wheel.name}=={wheel.version}"
     print(f"downloading the wheel {requirement}", flush=True)
-    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--ignore-requires-python"]
-    options += ["--no-deps", "--only-binary=:all:", "--dest", folder]
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--ignore-requires-python"]
     options += ["--no-deps", "--only-binary=:all:", "--dest", folder]
     command = [sys.executable, "-m", "pip", "download", *options, requirement]

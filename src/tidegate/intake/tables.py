@@ -96,7 +96,7 @@ def read(connection: duckdb.DuckDBPyConnection, name: str, path: Path, layout: L
         _only(name, kind, layout, "delimiter", "header", "columns", "quote", "encoding")
         _create(connection, name, f"read_parquet({literal(str(path))}, binary_as_string = true)")
         return notes
-    encoding = layout.encoding or plaintext.encoding_of(path)
+    encoding = layout.encoding or plaintext.encoding_of(path, what=name)
     notes += [] if layout.encoding else [f"{name}: encoding {encoding}"]
     copy = scratch / f"{name}.txt"
     try:

@@ -67,7 +67,7 @@ class Source:
             yield f"name must be letters, digits and underscores, is {self.name!r}"
         try:
             "".encode(self.encoding or "utf-8")
-        except LookupError:
+        except (LookupError, ValueError):
             yield f"encoding {self.encoding!r} is not known"
 
 
