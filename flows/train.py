@@ -20,8 +20,8 @@ from prefect.states import Completed, Failed
 
 from tidegate import commands, pipeline, promotion, reproduction
 from tidegate import sync as pins
+from tidegate.binding import check
 from tidegate.errors import PipelineError, TidegateError
-from tidegate.files import read_json
 from tidegate.process import leave_no_orphans
 from tidegate.quiet import quiet
 from tidegate.report import result_table
@@ -41,31 +41,45 @@ def train(reason: str = "by hand", at_once: int | None = None, root: str | None 
     folder = Path(root or ".").resolve()
     print(f"training in {folder}, reason: {reason}")
     try:
+        check(folder)
         with reproduction.owning(folder, "the training flow"):
-            sync(folder)
             commands.show_live_curves(folder)
+            _go_on(sync(folder, return_state=True))
             run_pipeline(folder, at_once or os.cpu_count() or 1)
-            promote(folder)
+            _go_on(promote(folder, return_state=True))
     except TidegateError as error:
         return Failed(message=str(error))
     return Completed(message=reason)
 
 
+def _go_on(state: State[Any]) -> None:
+    if not state.is_completed():
+        raise PipelineError("the training flow", state.message or str(state.name), "What was finished is kept")
+
+
 @task(name="sync", log_prints=True, cache_policy=NO_CACHE)
-def sync(root: Path) -> None:
+def sync(root: Path) -> State[Any]:
     """Brings the world in."""
-    pins.sync(root)
+    try:
+        pins.sync(root)
+    except TidegateError as error:
+        return Failed(message=str(error))
+    return Completed()
 
 
 @task(name="promote", log_prints=True, cache_policy=NO_CACHE)
-def promote(root: Path) -> None:
+def promote(root: Path) -> State[Any]:
     """Takes the decision out, and leaves what a person wants to see with the run."""
-    promotion.promote(root)
-    evaluation, decision = (read_json(root / "data" / name) for name in ("evaluation.json", "decision.json"))
+    try:
+        promotion.promote(root)
+    except TidegateError as error:
+        return Failed(message=str(error))
+    evaluation, decision = promotion.read_evaluation(root), promotion.read_decision(root)
     table = result_table(evaluation, decision)
     print("\n" + table)
     links = "\n".join(f"- [{path}]({(root / path).as_uri()})" for path in reports(root))
     create_markdown_artifact(f"```\n{table}\n```\n\n{links}\n", key="result", description=decision["verdict"])
+    return Completed()
 
 
 def reports(root: Path) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tidegate import binding
-from tidegate.errors import ParamsError, PipelineError
+from tidegate.errors import DataError, ParamsError, PipelineError
 
 MODULE = """
 from dataclasses import dataclass
@@ -59,6 +59,8 @@ def root(tmp_path: Path) -> Callable[..., Path]:
         }
         for name, content in contents.items():
             (tmp_path / name).write_text(yaml.safe_dump(content))
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / "rows.parquet").write_bytes(b"PAR1 rows PAR1")
         return tmp_path
 
     return write
@@ -144,3 +146,26 @@ def test_a_section_that_does_not_fit_is_refused_before_the_stage_runs(
 def test_a_pin_that_is_missing_is_named_with_its_file(root: Callable[..., Path]) -> None:
     with pytest.raises(ParamsError, match=r"inputs\.yaml: best: is missing"):
         binding.bound("toy", root(inputs={"champion": None}))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1", b"PAR1 cut in the midd"])
+def test_what_a_stage_needs_is_looked_at_before_it_runs(
+    root: Callable[..., Path], toy: types.ModuleType, content: bytes | None
+) -> None:
+    rows = root() / "data" / "rows.parquet"
+    rows.unlink() if content is None else rows.write_bytes(content)
+    with pytest.raises(DataError, match=r"data/rows\.parquet: is (missing|damaged).*dvc repro"):
+        binding.bound("toy", rows.parents[1])
+
+
+def test_the_whole_of_params_is_checked_at_once(root: Callable[..., Path], toy: types.ModuleType) -> None:
+    clone = root(params={"toy": {"factor": "two"}, "toi": {}})
+    with pytest.raises(ParamsError) as refused:
+        binding.check(clone)
+    assert [problem.split(":")[0] for problem in refused.value.problems] == ["toi", "toy.factor", "promote"]
+
+
+def test_a_damaged_lock_is_named_with_the_way_out(root: Callable[..., Path]) -> None:
+    (root() / "dvc.lock").write_text("stages: [")
+    with pytest.raises(PipelineError, match=r"dvc\.lock: is damaged.*git checkout dvc\.lock"):
+        binding.check(root())

@@ -236,3 +236,19 @@ def test_outside_of_a_repository_there_is_no_var(tmp_path: Path, monkeypatch: py
     with pytest.raises(DataError, match="is not inside a git repository"):
         files.var_folder(tmp_path)
     assert everything(tmp_path) == []
+
+
+def test_the_draft_of_a_killed_process_is_removed_and_that_of_a_living_one_kept(tmp_path: Path) -> None:
+    dead, living = tmp_path / ".out.json.99999999.x", tmp_path / f".out.json.{os.getpid()}.x"
+    for draft in (dead, living):
+        draft.mkdir()
+    files.write_json(tmp_path / "out.json", 1)
+    assert not dead.exists()
+    assert living.exists()
+
+
+def test_json_that_lacks_a_key_is_damaged(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", {"task": "t"})
+    assert files.read_json(tmp_path / "x.json", "task") == {"task": "t"}
+    with pytest.raises(DataError, match=r"x\.json: is damaged \(it lacks some of: task, labels\)"):
+        files.read_json(tmp_path / "x.json", "task", "labels")

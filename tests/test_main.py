@@ -169,6 +169,13 @@ def test_telemetry_is_off_unless_the_user_wants_it(root: Path) -> None:
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These clones hold no stages: what `binding.check` looks at is not there."""
+    monkeypatch.setattr(commands, "check", lambda root: None)
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_repro_syncs_reproduces_promotes_and_shows_the_result(
     judged: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], var: Path
 ) -> None:
@@ -188,6 +195,7 @@ def test_repro_syncs_reproduces_promotes_and_shows_the_result(
     assert "PASS" in shown
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_failed_pipeline_promotes_nothing(judged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Path) -> None:
         raise PipelineError("stage 'train'", "ended with exit code 1", "Mend it")
@@ -211,6 +219,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return say
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_status_says_what_is_in_service_what_was_decided_and_what_is_stale(
     judged: Path, says: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,6 +236,7 @@ def test_status_says_what_is_in_service_what_was_decided_and_what_is_stale(
     ]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_status_before_the_first_run(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,3 +268,30 @@ def test_what_is_served_is_the_named_package_or_the_champion(
     says()
     with pytest.raises(RegistryError, match="task 'channels': has no champion"):
         commands.serve(root, None, **where)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied", "var/registry.lock"), "var/registry.lock: Permission denied"),
+        (OSError(30, "Read-only file system", "data/x"), "data/x: Read-only file system"),
+        (RuntimeError("polars: No space left on device (os error 28)"), "no space is left on the disk"),
+    ],
+)
+def test_what_the_system_refuses_is_told_without_a_traceback(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(sync, "sync", fail)
+    assert __main__.main(["sync"]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+
+
+def test_a_bug_is_not_told_as_a_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "sync", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        __main__.main(["sync"])

@@ -227,3 +227,8 @@ def test_a_file_that_holds_no_sections_is_named(tmp_path: Path, content: bytes |
         params.load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in caught.value.problems[0]
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="cannot be read"):
+        params.load(tmp_path)

@@ -168,7 +168,7 @@ def test_the_best_ever_is_replaced_by_what_is_at_least_as_good(
     tmp_path: Path, paired: dict[str, float], same_as: dict[str, str], *, is_best: bool
 ) -> None:
     differences = {role: {"accuracy": {"value": value}} for role, value in paired.items()}
-    write_json(tmp_path / "data" / "evaluation.json", {"paired": differences, "same_as": same_as})
+    write_json(tmp_path / "data" / "evaluation.json", {"models": {}, "paired": differences, "same_as": same_as})
     assert promotion.is_best_ever(tmp_path) is is_best
 
 

@@ -5,12 +5,14 @@ Each command's module is imported inside its function, so that `--help` and a no
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tidegate.errors import PipelineError, TidegateError
+from tidegate.errors import DataError, PipelineError, TidegateError
+from tidegate.files import disk_is_full
 from tidegate.process import die_with_starter
 from tidegate.quiet import quiet
 
@@ -24,16 +26,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if log := os.environ.pop("TIDEGATE_LOG", None):
         _write_output_to(Path(log))
     die_with_starter()
+    signal.signal(signal.SIGTERM, _stop)
     try:
         options.call(options)
-    except TidegateError as error:
-        if options.debug:
-            traceback.print_exc()
-        print(f"tidegate {options.command}: {error}", file=sys.stderr)
-        return USER_ERROR
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except Exception as error:
+        if (mendable := _mendable(error)) is None:
+            raise
+        if options.debug:
+            traceback.print_exc()
+        print(f"tidegate {options.command}: {mendable}", file=sys.stderr)
+        return USER_ERROR
     return 0
+
+
+def _stop(*_: object) -> None:
+    """A polite kill unwinds, so that drafts are removed and what was started is stopped."""
+    sys.exit(143)
+
+
+def _mendable(error: Exception) -> TidegateError | None:
+    """The error as the user can mend it: ours, a full disk, or what the system refused; None for a bug."""
+    if isinstance(error, TidegateError):
+        return error
+    if disk_is_full(error, Path.cwd() / "data"):
+        return DataError(str(Path.cwd()), "no space is left on the disk", "Free some and run again")
+    if isinstance(error, OSError):
+        cause = error.strerror or " ".join(str(error).split())
+        return DataError(str(error.filename or "the system"), cause, "Mend that and run again: nothing is half-written")
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,6 +120,9 @@ def _repro(_: argparse.Namespace) -> None:
 def _flow(_: argparse.Namespace) -> None:
     if not Path("flows/train.py").exists():
         raise PipelineError(str(Path.cwd()), "has no flows/train.py", "Run in the root of the clone")
+    from tidegate.binding import check
+
+    check(Path.cwd())  # before a server is started for it
     from flows.train import main as run
 
     run()

@@ -11,8 +11,36 @@ from types import ModuleType
 from typing import Any
 
 from tidegate import params as parameters
-from tidegate.errors import ParamsError, PipelineError
-from tidegate.pipeline import Stage, read_stages
+from tidegate.errors import DataError, ParamsError, PipelineError
+from tidegate.files import read_json
+from tidegate.pipeline import Stage, read_lock, read_stages
+from tidegate.promotion import Settings
+
+_PARQUET = b"PAR1"
+"""Begins and ends every Parquet file."""
+ENDS = {"promote": Settings}
+"""Sections of `params.yaml` that belong to an end of a run, which is no stage."""
+
+
+def check(root: Path) -> None:
+    """Looks at all that a whole run rests on, before any of it runs.
+
+    Raises:
+        PipelineError: `dvc.yaml` or `dvc.lock` is damaged.
+        ParamsError: lists what is wrong with all sections of `params.yaml`, at once.
+    """
+    stages = read_stages(root)
+    read_lock(root)
+    sections = parameters.load(root / "params.yaml")
+    kinds = {name: _module(name).Params for name in stages} | ENDS
+    problems = [f"{name}: no stage or end has this section" for name in sections if name not in kinds]
+    for name, kind in kinds.items():
+        try:
+            parameters.bind(kind, _section(root, name), section=name)
+        except ParamsError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ParamsError("params.yaml", problems, "Correct it in params.yaml; every key has a comment there")
 
 
 def bound(name: str, root: Path) -> Callable[[], None]:
@@ -21,6 +49,7 @@ def bound(name: str, root: Path) -> Callable[[], None]:
     Raises:
         PipelineError: there is no such stage, or its keywords are not the stems of its artifacts.
         ParamsError: its section of `params.yaml` does not fit.
+        DataError: what it needs is missing or damaged.
     """
     stages = read_stages(root)
     if name not in stages:
@@ -33,7 +62,23 @@ def bound(name: str, root: Path) -> Callable[[], None]:
         remedy = f"Make dvc.yaml and stages/{name}.py agree"
         raise PipelineError(f"stage {name!r}", "; ".join(mismatch), remedy)
     values = parameters.bind(module.Params, _section(root, name), section=name)
+    for dep in stage.deps:
+        _check_dep(root / dep, dep)
     return lambda: module.run(values, **keywords)
+
+
+def _check_dep(path: Path, name: str) -> None:
+    """What can be told without a library: that it is there, and whole as far as its first and last bytes say."""
+    if not path.exists():
+        raise DataError(name, "is missing", "Run `dvc repro`, which makes it; `make setup` makes data/raw")
+    if path.suffix == ".json":
+        read_json(path)
+    if path.suffix == ".parquet":
+        with path.open("rb") as stream:
+            first = stream.read(4)
+            stream.seek(max(len(first), path.stat().st_size - 4))
+            if (first, stream.read()) != (_PARQUET, _PARQUET):
+                raise DataError(name, "is damaged, or no Parquet", "Delete it and run `dvc repro`, which restores it")
 
 
 def signature_problems(run: Callable[..., None], stems: set[str]) -> list[str]:
@@ -68,6 +113,8 @@ def _pinned(stage: Stage, root: Path) -> dict[str, Mapping[str, Any]]:
     for stem, keys in stage.pins().items():
         values = parameters.load(root / f"{stem}.yaml")
         if missing := [key for key in keys if key not in values]:
-            raise ParamsError(f"{stem}.yaml", [f"{key}: is missing" for key in missing])
+            raise ParamsError(
+                f"{stem}.yaml", [f"{key}: is missing" for key in missing], "Run `python -m tidegate sync`"
+            )
         found[stem] = {key: values[key] for key in keys}
     return found

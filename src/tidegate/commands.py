@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from tidegate import package_store, promotion, registry
+from tidegate.binding import check
 from tidegate.errors import RegistryError
-from tidegate.files import read_json
 from tidegate.report import result_table
 
 
@@ -14,6 +14,7 @@ def repro(root: Path) -> None:
     from tidegate.reproduction import owning, reproduce
     from tidegate.sync import sync
 
+    check(root)
     with owning(root, "make repro"):
         sync(root)
         show_live_curves(root)
@@ -30,21 +31,22 @@ def show_live_curves(root: Path) -> None:
 
 def print_result(root: Path) -> None:
     """The result table of the last evaluation and the verdict."""
-    print("\n" + result_table(read_json(root / "data" / "evaluation.json"), read_json(root / "data" / "decision.json")))
+    print("\n" + result_table(promotion.read_evaluation(root), promotion.read_decision(root)))
 
 
 def status(root: Path) -> None:
     """What is in service, what was decided last, and what is stale."""
     from tidegate.reproduction import stale
 
+    check(root)
     task = promotion.task_of(root)
     state = registry.read(promotion.read_settings(root).uri(), task)
     print(f"task       {task}")
     for alias in ("champion", "challenger", "best"):
         version = state.alias(alias)
         print(f"{alias:<10} " + (f"version {version.number}, {str(version.digest)[:12]}" if version else "none"))
-    if (path := root / "data" / "decision.json").exists():
-        decision = read_json(path)
+    if (root / "data" / "decision.json").exists():
+        decision = promotion.read_decision(root)
         print(f"decision   {decision['verdict']} on {decision['candidate'][:12]}: {'; '.join(decision['reasons'])}")
     else:
         print("decision   none yet: run `make repro`")

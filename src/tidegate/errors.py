@@ -23,11 +23,11 @@ class TidegateError(Exception):
 
 
 class ParamsError(TidegateError):
-    """`params.yaml` does not fit what the stages ask for; lists every problem found."""
+    """A file of settings does not fit what is asked of it; lists every problem found."""
 
-    def __init__(self, what: str, problems: Sequence[str]) -> None:
+    def __init__(self, what: str, problems: Sequence[str], remedy: str = "Correct it there") -> None:
         cause = problems[0] if len(problems) == 1 else "\n  - ".join([f"{len(problems)} problems", *problems])
-        super().__init__(what, cause, "\nCorrect it in params.yaml; every key has a comment there")
+        super().__init__(what, cause, f"\n{remedy}" if len(problems) > 1 else remedy)
         self.problems = tuple(problems)
 
 

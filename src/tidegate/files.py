@@ -4,9 +4,11 @@ Nothing here knows what a file means.
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -32,17 +34,45 @@ def replacing(path: Path) -> Iterator[Path]:
     draft: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _remove_abandoned(path)
+        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent))
         inner = draft / path.name
         yield inner
         _put_in_place(inner, path, aside=draft / ".previous")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if disk_is_full(error, path.parent):
             raise DataError(str(path), "no space is left on the disk", "Free some and run again") from error
         raise
     finally:
         if draft:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def disk_is_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error comes of a full disk; libraries say so in words of their own, or not at all."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if re.search("no space left|disk is full", str(error), re.IGNORECASE):
+        return True
+    return folder.exists() and shutil.disk_usage(folder).free < _CHUNK
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Drafts that killed processes left."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
+        pid = draft.name.split(".")[-2]
+        if pid.isdigit() and not _runs(int(pid)):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _put_in_place(source: Path, target: Path, *, aside: Path) -> None:
@@ -75,20 +105,22 @@ def write_json(path: Path, content: Any) -> None:
         )
 
 
-def read_json(path: Path) -> Any:
-    """Reads JSON.
+def read_json(path: Path, *needs: str) -> Any:
+    """Reads JSON; where keys are named, a mapping that has them.
 
     Raises:
         DataError: the file is missing or damaged.
     """
+    remedy = "Delete it and run `dvc repro`, which restores it"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(str(path), "is missing", "Run `dvc repro`, which makes it") from None
     except ValueError as error:
-        raise DataError(
-            str(path), f"is damaged ({error})", "Delete it and run `dvc repro`, which restores it"
-        ) from None
+        raise DataError(str(path), f"is damaged ({error})", remedy) from None
+    if needs and not (isinstance(content, dict) and set(needs) <= set(content)):
+        raise DataError(str(path), f"is damaged (it lacks some of: {', '.join(needs)})", remedy)
+    return content
 
 
 def sha256(path: Path) -> str:
@@ -125,10 +157,11 @@ def var_folder(start: Path | None = None) -> Path:
     if named := os.environ.get("TIDEGATE_VAR"):
         folder = Path(named)
     else:
-        common = subprocess.run(
-            ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
-            cwd=start, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        command = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"]
+        try:
+            common = subprocess.run(command, cwd=start, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise DataError("git", "is not installed", "Install it, or set TIDEGATE_VAR") from None
         if common.returncode:
             raise DataError(
                 str(start or Path.cwd()), "is not inside a git repository", "Run in the clone, or set TIDEGATE_VAR"

@@ -56,6 +56,8 @@ def load(path: Path) -> dict[str, Any]:
         raise ParamsError(
             str(path), ["there is no such file"], "Run in the root of the clone, or `git checkout` it"
         ) from None
+    except OSError as error:
+        raise ParamsError(str(path), [f"cannot be read ({error.strerror})"], "Make it a readable file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(str(path), [f"not readable as YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(raw, dict):

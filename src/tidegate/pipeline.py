@@ -110,7 +110,7 @@ def recipe(stage: str, *, root: Path | None = None) -> dict[str, Any]:
     stages = read_stages(root)
     if stage not in stages:
         raise PipelineError(f"stage {stage!r}", "is not in dvc.yaml", "Name one of: " + ", ".join(stages))
-    locked = _read_lock(root / "dvc.lock")
+    locked = read_lock(root)
     made = [out for entry in stages.values() for out in entry.outs]
     content: dict[str, dict[str, Any]] = {"data": {}, "params": {}, "code": {}}
     for name in sorted(upstream(stages, stage)):
@@ -130,14 +130,21 @@ def _add_entry(content: dict[str, dict[str, Any]], entry: Mapping[str, Any], mad
         content["params"].setdefault(file, {}).update(values)
 
 
-def _read_lock(path: Path) -> dict[str, Any]:
+def read_lock(root: Path) -> dict[str, Any]:
+    """The entries of `dvc.lock` by stage; none where there is no such file yet.
+
+    Raises:
+        PipelineError: it is damaged.
+    """
+    path = root / "dvc.lock"
     try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["stages"])
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        return {name: dict(entry) for name, entry in stages.items()}
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        remedy = "Restore it (`git checkout dvc.lock`) or delete it, and run `dvc repro`: finished work is kept"
-        raise PipelineError(str(path), "is damaged", remedy) from None
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
+        remedy = "Restore it (`git checkout dvc.lock`) or delete it, and run again: finished work is kept"
+        raise PipelineError("dvc.lock", "is damaged", remedy) from None
 
 
 def _stage(name: str, raw: Mapping[str, Any]) -> Stage:

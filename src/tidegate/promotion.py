@@ -59,6 +59,25 @@ def task_of(root: Path) -> str:
     return task
 
 
+def read_decision(root: Path) -> dict[str, Any]:
+    """What the gate decided last.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    keys = ("task", "verdict", "reasons", "candidate", "champion")
+    return dict(read_json(root / "data" / "decision.json", *keys))
+
+
+def read_evaluation(root: Path) -> dict[str, Any]:
+    """What was measured on test last.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return dict(read_json(root / "data" / "evaluation.json", "models", "paired"))
+
+
 def intent(decision: Mapping[str, Any], champion: str | None) -> Intent:
     """What has to become of a decision, given the digest of the champion now.
 
@@ -90,7 +109,7 @@ def promote(root: Path) -> Intent:
         StaleDecisionError: the champion changed since.
         RegistryError: the served candidate does not answer as it was evaluated.
     """
-    settings, decision = read_settings(root), read_json(root / "data" / "decision.json")
+    settings, decision = read_settings(root), read_decision(root)
     with registry.locked():
         state = registry.read(settings.uri(), decision["task"])
         champion = state.alias("champion")
@@ -169,7 +188,7 @@ def prove_in_service(package: Path, golden: list[dict[str, Any]], settings: Sett
 
 def is_best_ever(root: Path) -> bool:
     """Whether the candidate's accuracy on test is at least that of the best ever, or there is none to compare."""
-    evaluation = read_json(root / "data" / "evaluation.json")
+    evaluation = read_evaluation(root)
     best = evaluation["paired"].get(evaluation["same_as"].get("best", "best"))
     return best is None or best["accuracy"]["value"] >= 0
 

@@ -21,7 +21,7 @@ def record(root: Path, uri: str, decision: Mapping[str, Any], package: Path) -> 
     run_id = writer.ensure_run(
         digest,
         name=f"{decision['verdict']} {decision['candidate'][:12]}",
-        params=spelt(flat(params.load(root / "params.yaml"), keep=(str, int, float, bool))),
+        params=spelt(flat(_of_stages(params.load(root / "params.yaml")), keep=(str, int, float, bool))),
         metrics={key: float(value) for key, value in spelt(figures).items()},
         tags=tags,
         files=[data / "decision.json", *(data / name for name in decision["evidence"] if (data / name).is_file())],
@@ -29,6 +29,11 @@ def record(root: Path, uri: str, decision: Mapping[str, Any], package: Path) -> 
     )
     tags |= {registry.DECISION: digest}
     return writer.ensure_version(decision["candidate"], source=package, run_id=run_id, tags=tags)
+
+
+def _of_stages(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the section `promote`: it shapes no model, and its address may hold a password."""
+    return {name: section for name, section in sections.items() if name != "promote"}
 
 
 def flat(content: Mapping[str, Any], *, keep: tuple[type, ...], prefix: str = "") -> dict[str, Any]:

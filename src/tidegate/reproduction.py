@@ -145,6 +145,9 @@ def _opened(root: Path) -> Iterator["Repo"]:
             repo = Repo(str(root))
     except NotDvcRepoError:
         raise PipelineError(str(root), "is not a DVC repository", "Run in the root of the clone") from None
+    except DvcException as error:
+        cause = " ".join(str(error).split())
+        raise PipelineError(".dvc/config", f"is damaged ({cause})", "Restore it (`git checkout .dvc/config`)") from None
     with repo:
         try:
             yield repo

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tidegate import params, registry
+from tidegate.errors import ParamsError
 from tidegate.files import read_json, replacing
 from tidegate.promotion import read_settings, task_of
 
@@ -20,7 +21,7 @@ def sync(root: Path) -> bool:
     """
     task = task_of(root)
     state = registry.read(read_settings(root).uri(), task)
-    pins = params.load(root / "inputs.yaml")
+    pins = _read(root / "inputs.yaml")
     world = {alias: version.digest if (version := state.alias(alias)) else None for alias in ("champion", "best")}
     moved = {key: digest for key, digest in world.items() if pins.get(key) != digest}
     if not moved or _holds(root, world["champion"]):
@@ -32,13 +33,23 @@ def sync(root: Path) -> bool:
     return True
 
 
+def _read(path: Path) -> dict[str, str | None]:
+    pins = params.load(path)
+    known = {key: pins[key] for key in ("champion", "best") if pins.get(key) is not None}
+    wrong = [key for key, pin in known.items() if not re.fullmatch("[0-9a-f]{64}", str(pin))]
+    if wrong:
+        remedy = f"Restore it (`git checkout {path.name}`), or write null, and run again"
+        raise ParamsError(path.name, [f"{key}: must be null or a digest, is {pins[key]!r}" for key in wrong], remedy)
+    return pins
+
+
 def _holds(root: Path, champion: str | None) -> bool:
     from tidegate.reproduction import stale
 
     decision = root / "data" / "decision.json"
     if champion is None or not decision.exists():
         return False
-    return bool(read_json(decision)["candidate"] == champion) and not stale(root)
+    return bool(read_json(decision, "candidate")["candidate"] == champion) and not stale(root)
 
 
 def _write(path: Path, moved: Mapping[str, str | None]) -> None:

@@ -14,8 +14,8 @@ from tidegate.serving.golden import served
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SERVERS = ("mlflow server", "python -m tidegate serve")
-"""They run until they are stopped."""
+SERVERS = ("python -m tidegate serve",)
+"""It runs until it is stopped."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def commands() -> list[str]:
     """Every command in a fence or between backticks that begins with a program of ours."""
     fenced = re.findall(r"^(make \w+)", README, flags=re.MULTILINE)
-    inline = re.findall(r"`((?:make|dvc|python -m tidegate|mlflow) [^`]+)`", README)
+    inline = re.findall(r"`((?:make|dvc|python -m tidegate) [^`]+)`", README)
     return list(dict.fromkeys(fenced + inline))
 
 
