@@ -135,6 +135,13 @@ def test_the_summary_says_what_was_found() -> None:
     assert "The data failed" in datadocs.summary({**QUALITY, "success": False}, task="x")
 
 
+def test_many_and_long_labels_are_cut() -> None:
+    page = datadocs.summary({**QUALITY, "labels": {f"{i:03} " + "x" * 99: 1 for i in range(1060)}}, task="x")
+    assert page.count("xxx…</td>") == 50
+    assert "and 1,010 more" in page
+    assert "x" * 40 not in page
+
+
 def test_a_missing_package_of_assets_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PipelineError, match="bootstrap-flask"):

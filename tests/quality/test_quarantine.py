@@ -1,5 +1,6 @@
 """Row rules, their reasons, and the table that the expectations see."""
 
+import errno
 import string
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,3 +150,29 @@ def test_a_file_that_is_no_table_is_a_domain_error(tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(b"id,text")
     with pytest.raises(DataError, match="is damaged or no Parquet"), quarantine.reading(tmp_path / "t"):
         pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_not_told_as_a_damaged_input(tmp_path: Path) -> None:
+    marked(text=["fine"] * 1000).write_parquet(tmp_path / "t")
+    with (
+        pytest.raises(DataError, match="^/dev/full: no space is left on the disk"),
+        quarantine.reading(tmp_path / "t") as table,
+    ):
+        quarantine.write(table, bad=False, path=Path("/dev/full"))
+
+
+def test_a_full_temporary_folder_is_named(tmp_path: Path) -> None:
+    marked(text=["fine"]).write_parquet(tmp_path / "t")
+    with pytest.raises(DataError, match="^/tmp/page: no space is left"), quarantine.reading(tmp_path / "t"):
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/page")
+
+
+def test_an_error_of_writing_does_not_ask_for_the_inputs_deletion(tmp_path: Path) -> None:
+    marked(text=["fine"]).write_parquet(tmp_path / "t")
+    with pytest.raises(pl.exceptions.ComputeError), quarantine.reading(tmp_path / "t"):
+        raise pl.exceptions.ComputeError("parquet: underlying IO error: Input/output error (os error 5)")
+
+
+def test_a_long_label_is_cut() -> None:
+    assert quarantine.listed({"x" * 41: 3, "y" * 40: 2}) == f"{'x' * 39}… 3, {'y' * 40} 2"

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import PipelineError
+from tidegate.quality.quarantine import shortened
 
 _BOOTSTRAP = ("css/bootstrap.min.css", "jquery.min.js", "umd/popper.min.js", "js/bootstrap.min.js")
 _ICONS = ("fontawesome.min.css", "solid.min.css", "regular.min.css")
 _FONTS = ("fa-solid-900.woff2", "fa-regular-400.woff2")
 _IMAGES = ("logo-long.png", "favicon.ico")
+
+_MOST = 50
+"""Rows of a table in the summary."""
 
 _HEAD = """\
     <link rel="stylesheet" href="assets/bootstrap.min.css">
@@ -129,12 +133,15 @@ def _percent(part: int, whole: int) -> str:
 def _shares(title: str, found: Mapping[str, int], *, of: int, colour: str) -> str:
     if not found:
         return f"<h5>{title}</h5><p>None.</p>"
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     lines = "".join(
-        f'<tr><td>{escape(name)}</td><td class="text-right">{count:,}</td>'
+        f'<tr><td>{escape(shortened(name))}</td><td class="text-right">{count:,}</td>'
         f'<td class="text-right">{_percent(count, of)}</td><td class="bar"><div class="progress">'
         f'<div class="progress-bar bg-{colour}" style="width: {_percent(count, of)}"></div></div></td></tr>\n'
-        for name, count in sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        for name, count in ordered[:_MOST]
     )
+    if len(ordered) > _MOST:
+        lines += f'<tr><td colspan="4">and {len(ordered) - _MOST:,} more</td></tr>\n'
     header = '<tr><th></th><th class="text-right">Rows</th><th class="text-right">Share</th><th></th></tr>'
     return f'<h5>{title}</h5><table class="table table-sm"><thead>{header}</thead><tbody>\n{lines}</tbody></table>'
 

@@ -3,6 +3,7 @@
 The bounds, and what follows from a bad row, are the caller's.
 """
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,23 +24,49 @@ def reading(path: Path) -> Iterator[pl.LazyFrame]:
     """Yields a Parquet file as a table to read in the block; columns without any value count as texts.
 
     Raises:
-        DataError: the file is missing or damaged, which may come out only when its rows are read.
+        DataError: the file is missing or damaged, which may come out only when its rows are read; or the disk is full.
     """
     try:
         table = pl.scan_parquet(path)
         empty = [column for column, dtype in table.collect_schema().items() if dtype == pl.Null]
-        yield table.with_columns(pl.col(empty).cast(pl.String))
     except FileNotFoundError:
         raise DataError(str(path), "is missing", "Run `dvc repro`, which makes it") from None
     except pl.exceptions.ComputeError as error:
-        cause = f"is damaged or no Parquet ({str(error).splitlines()[0]})"
-        raise DataError(str(path), cause, "Delete it and run `dvc repro`, which makes it again") from error
+        raise _damaged(path, error) from error
+    try:
+        yield table.with_columns(pl.col(empty).cast(pl.String))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _full(str(error.filename or "the temporary folder")) from error
+    except pl.exceptions.ComputeError as error:
+        if "os error" in str(error):  # of the system and not of the content, as a file that cannot be written
+            raise
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    cause = f"is damaged or no Parquet ({str(error).splitlines()[0]})"
+    return DataError(str(path), cause, "Delete it and run `dvc repro`, which makes it again")
+
+
+def _full(what: str) -> DataError:
+    return DataError(what, "no space is left on the disk", "Free some and run again")
 
 
 def write(marked: pl.LazyFrame, *, bad: bool, path: Path) -> None:
-    """Writes the bad rows with their `reason`, or the good ones without, in their order, to a Parquet file."""
+    """Writes the bad rows with their `reason`, or the good ones without, in their order, to a Parquet file.
+
+    Raises:
+        DataError: the disk is full.
+    """
     rows = marked.filter(pl.col("reason").is_not_null() if bad else pl.col("reason").is_null())
-    (rows if bad else rows.drop("reason")).sink_parquet(path, row_group_size=1 << 16)
+    try:
+        (rows if bad else rows.drop("reason")).sink_parquet(path, row_group_size=1 << 16)
+    except pl.exceptions.ComputeError as error:
+        if not any(words in str(error) for words in ("No space left", "Disk quota exceeded")):
+            raise
+        raise _full(str(path)) from error
 
 
 def expected_types(schema: Mapping[str, pl.DataType], slices: Sequence[str]) -> dict[str, str]:
@@ -123,9 +150,14 @@ def height(table: pl.LazyFrame) -> int:
 
 
 def listed(labels: Mapping[str, int], *, most: int = 20) -> str:
-    """Labels with their rows for a person, the first `most` of them."""
-    shown = [f"{label} {rows:,}" for label, rows in list(labels.items())[:most]]
+    """Labels with their rows for a person, the first `most` of them, each cut to `shortened`."""
+    shown = [f"{shortened(label)} {rows:,}" for label, rows in list(labels.items())[:most]]
     return ", ".join(shown + [f"and {len(labels) - most:,} more"] * (len(labels) > most))
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """A text for a person, cut to `most` characters: a column of texts may be taken for labels by mistake."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def good_labels(marked: pl.LazyFrame) -> list[str]:
