@@ -206,7 +206,7 @@ def test_feedback_without_a_column_is_refused(connection: duckdb.DuckDBPyConnect
         ("SELECT 'a' AS text, 'x' AS label WHERE false", [], "the sources give no row"),
         ("SELECT repeat('a', 10000000) AS text, 'x' AS label", [], "the text of row 1: has 10,000,000 bytes"),
         ("SELECT 'a' AS text, repeat('x', 2000000) AS label", [], "the label of row 1: has 2,000,000 bytes"),
-        ("SELECT 'a' AS text, 'x' AS label, 'yesterday' AS received_at", [], "yesterday"),
+        ("SELECT 'a' AS text, 'x' AS label, 'yesterday' AS received_at", [], "invalid timestamp"),
         ("SELECT 'a' AS text, 'x' AS label, 5 AS received_at", [], "INTEGER -> TIMESTAMP WITH TIME ZONE"),
     ],
 )

@@ -150,7 +150,9 @@ def test_a_file_that_is_not_as_described_is_a_source_error(
 ) -> None:
     with pytest.raises(SourceError) as caught:
         read(connection, tmp_path, file, content, **layout)
-    assert caught.value.what == "mine"
+    assert caught.value.what == f"mine ({tmp_path / file})"
+    assert "records=" not in str(caught.value)
+    assert "auto-detect" not in str(caught.value)
     assert cause in caught.value.cause
     assert len(str(caught.value)) < 600
     assert str(tmp_path) not in caught.value.cause
@@ -163,7 +165,7 @@ def test_a_parquet_file_with_a_damaged_page_is_a_source_error(
     connection.execute(f"COPY (SELECT sha256(range::VARCHAR) AS text FROM range(9000)) TO '{path}' (COMPRESSION zstd)")
     content = bytearray(path.read_bytes())
     content[2000:9000] = bytes(7000)
-    with pytest.raises(SourceError, match="mine: "):
+    with pytest.raises(SourceError, match=r"mine \(.*a\.parquet\): "):
         read(connection, tmp_path, "a.parquet", bytes(content))
 
 
@@ -225,5 +227,38 @@ def test_a_table_that_is_not_there_is_named_with_one_that_is_near(filled: duckdb
 
 
 def test_a_value_that_does_not_bear_the_query_is_a_data_error(filled: duckdb.DuckDBPyConnection) -> None:
-    with pytest.raises(DataError, match=r"Could not convert string 'text 0' to DOUBLE.*TRY_CAST"):
+    with pytest.raises(DataError, match=r"Could not convert string … to DOUBLE\..*TRY_CAST"):
         tables.select(filled, "SELECT CAST(text AS DOUBLE) AS text FROM mine", key="ingest.select")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "CAST(text AS DOUBLE)", "CAST(text AS DATE)", "CAST(text AS BOOLEAN)", "CAST(text AS INT[])", "CAST(text AS UUID)",
+        "CAST(text AS TIMESTAMP)", "strptime(text, '%Y')", "json_extract(text, '$.a')", "CAST(text AS ENUM('a'))",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["private", "a 'private' matter", 'a "private" matter\nand "more"', "it's private"])
+def test_the_text_of_a_record_stands_in_no_error(
+    connection: duckdb.DuckDBPyConnection, expression: str, text: str
+) -> None:
+    connection.execute("CREATE TABLE main.mine AS SELECT ? AS text", [text])
+    with pytest.raises(DataError) as caught:
+        tables.select(connection, f"SELECT {expression} AS x FROM mine", key="ingest.select")
+    assert "private" not in str(caught.value)
+    assert "more" not in caught.value.cause
+    assert caught.value.cause
+
+
+def test_a_line_that_cannot_be_read_is_not_quoted() -> None:
+    error = duckdb.InvalidInputException("Invalid Input Error: CSV Error on Line: 3\nOriginal Line: private\nodd")
+    assert tables.cause(error) == "line 3 cannot be taken apart into cells"
+
+
+def test_a_full_disk_is_named_when_a_database_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise duckdb.IOException('IO Error: Could not write file "a.duckdb": No space left on device')
+
+    monkeypatch.setattr(tables.duckdb, "connect", full)
+    with pytest.raises(DataError, match="no space is left on the disk. Free some and run again"):
+        tables.connect(tmp_path / "a.duckdb")

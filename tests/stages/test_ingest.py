@@ -198,7 +198,7 @@ def test_a_local_file_must_lie_where_its_changes_are_seen(address: str) -> None:
 
 def test_a_folder_is_no_table() -> None:
     (Path("data/raw") / "more.csv").mkdir()
-    with pytest.raises(SourceError, match=r"more: more\.csv is a folder"):
+    with pytest.raises(SourceError, match=r"more \(data/raw/more\.csv\): more\.csv is a folder"):
         run(sources=[{"address": "data/raw/more.csv"}])
 
 

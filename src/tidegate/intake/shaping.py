@@ -15,7 +15,7 @@ import duckdb
 
 from tidegate import files
 from tidegate.errors import DataError
-from tidegate.intake.tables import WORK, cause, columns, identifier, literal
+from tidegate.intake.tables import WORK, cause, columns, identifier, literal, without_values
 
 CORE = ("id", "text", "label", "group")
 OPTIONAL = {"received_at": "TIMESTAMPTZ", "split": "VARCHAR"}
@@ -213,4 +213,4 @@ def _explained(what: str) -> Iterator[None]:
     except duckdb.OperationalError as error:
         raise DataError(what, cause(error), "Free space on the disk, or set ingest.max_rows") from error
     except duckdb.Error as error:
-        raise DataError(what, cause(error), "Correct the value, or shape it by `ingest.select`") from error
+        raise DataError(what, without_values(error), "Correct the value, or shape it by `ingest.select`") from error

@@ -49,9 +49,18 @@ class Layout:
 
 
 def connect(database: Path) -> duckdb.DuckDBPyConnection:
-    """Opens a DuckDB file that works in little memory, spills beside itself, and installs nothing."""
-    connection = duckdb.connect(str(database), config={**_SETTINGS, "temp_directory": f"{database}.spill"})
-    connection.execute(f"SET TimeZone = 'UTC'; CREATE SCHEMA IF NOT EXISTS {WORK}")
+    """Opens a DuckDB file that works in little memory, spills beside itself, and installs nothing.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    try:
+        connection = duckdb.connect(str(database), config={**_SETTINGS, "temp_directory": f"{database}.spill"})
+        connection.execute(f"SET TimeZone = 'UTC'; CREATE SCHEMA IF NOT EXISTS {WORK}")
+    except duckdb.OperationalError as error:
+        if not _is_full(error):
+            raise
+        raise DataError(str(database.parent), "no space is left on the disk", "Free some and run again") from error
     return connection
 
 
@@ -87,7 +96,15 @@ def read(connection: duckdb.DuckDBPyConnection, name: str, path: Path, layout: L
 
     Raises:
         SourceError: the file cannot be read as its layout says.
+        DataError: the disk is full.
     """
+    try:
+        return _read(connection, name, path, layout, scratch)
+    except (DataError, SourceError) as error:
+        raise type(error)(f"{name} ({path})", error.cause, error.remedy) from error
+
+
+def _read(connection: duckdb.DuckDBPyConnection, name: str, path: Path, layout: Layout, scratch: Path) -> list[str]:
     kind = layout.format or _format(name, path)
     notes = [] if layout.format else [f"{name}: format {kind}, by the file's name"]
     if path.is_dir():
@@ -209,7 +226,9 @@ def select(connection: duckdb.DuckDBPyConnection, query: str, *, key: str) -> st
         connection.execute("SET lock_configuration = true")
         connection.execute(f"CREATE TABLE {WORK}.shaped AS {query}")
     except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException) as error:
-        raise DataError(key, cause(error), "Correct the query (TRY_CAST gives null where CAST fails)") from error
+        raise DataError(
+            key, without_values(error), "Correct the query (TRY_CAST gives null where CAST fails)"
+        ) from error
     except duckdb.OperationalError as error:
         raise DataError(key, cause(error), "Free space on the disk, or ask for less") from error
     except duckdb.Error as error:
@@ -225,9 +244,24 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        if "No space left" in str(error):
+        if _is_full(error):
             raise DataError(name, "no space is left on the disk for its table", "Free some and run again") from error
         raise SourceError(name, cause(error), _remedy(str(error))) from error
+
+
+def _is_full(error: duckdb.Error) -> bool:
+    return any(words in str(error) for words in ("No space left", "Disk quota exceeded"))
+
+
+def without_values(error: duckdb.Error) -> str:
+    """`cause` for an error of a value: DuckDB quotes the value, which may be the text of a record."""
+    message = re.split(r"\n\nLINE \d+:", str(error))[0]
+    if not (found := re.match(r"""([^"']*)["'](.*)""", message, re.DOTALL)):
+        return cause(error)
+    before, after = found.groups()
+    target = re.search(r"""["'] (?:to|can't be cast to the destination type) ([A-Z0-9]+)\b[^"']*$""", after)
+    before = re.sub(r"^[A-Z]\w+(?: \w+)* Error: ", "", " ".join(before.split()))
+    return f"{before} …" + (f" to {target[1]}" if target else "")
 
 
 def cause(error: duckdb.Error) -> str:
@@ -241,7 +275,8 @@ def cause(error: duckdb.Error) -> str:
             return f"line {int(found[1]):,} is longer than {LONGEST:,} bytes"
         if "unterminated quote" in message:
             return f"line {int(found[1]):,} has a quote that is not closed, or text beside a quoted cell"
-    message = re.split(r"\n\nLINE \d+:|\nPossible |\n\nPlease try", message)[0]
+        return f"line {int(found[1]):,} cannot be taken apart into cells"  # DuckDB quotes the line
+    message = re.split(r"\n\nLINE \d+:|\nPossible |\n\nPlease try|\s+Try (?:setting|auto-detecting)", message)[0]
     message = re.sub(r"""(["'])[^"']*/([^"'/]*)\1""", r"\1\2\1", message)  # of a path the file's name
     message = re.sub(r"[.!]? (Did you mean .*\?)$", r" (\1)", " ".join(message.split()))
     message = re.sub(r"^[A-Z]\w+(?: \w+)* Error: ", "", message)
