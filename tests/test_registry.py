@@ -1,5 +1,6 @@
 """The registry on SQLite: reading by SQL equals what MLflow says, and every write may be repeated."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def test_a_file_that_is_no_database_is_an_error_without_the_password(tmp_path: P
     (tmp_path / "a.db").write_text("this is no database " * 100)
     with pytest.raises(RegistryError, match="does not answer") as caught:
         registry.read(f"sqlite:///{tmp_path / 'a.db'}", "channels")
-    assert "promote.tracking_uri" in caught.value.remedy
+    assert "Restore it from a backup" in caught.value.remedy
     shown = str(registry._unreachable("postgresql://ada:secret@host/mlflow", ValueError("no")))
     assert "host/mlflow" in shown
     assert "secret" not in shown
@@ -133,6 +134,43 @@ def test_a_file_that_is_no_database_is_an_error_without_the_password(tmp_path: P
 def test_an_address_that_means_nothing_is_an_error(uri: str) -> None:
     with pytest.raises(RegistryError, match="does not answer"):
         registry.read(uri, "channels")
+
+
+@pytest.mark.parametrize(
+    ("uri", "cause"),
+    [
+        ("", "has no scheme"),
+        ("  ", "has no scheme"),
+        ("mlflow.db", "has no scheme"),
+        ("postgresql://ada:secret@host:port/db", "does not answer"),
+        ("http://ada:secret@host:port", "does not answer"),
+        ("http://[::1", "does not answer"),
+        ("sqlite://", "is in memory"),
+        ("sqlite:///:memory:", "is in memory"),
+        ("sqlite:///nope/dir/x.db", "the folder nope/dir is missing"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused_by_name(
+    uri: str, cause: str, tmp_path: Path, var: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for use in (registry.read, Registry):
+        with pytest.raises(RegistryError) as caught:
+            use(uri, "channels")
+        assert cause in caught.value.cause or "is a server" in caught.value.cause
+        assert "secret" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["var"]
+
+
+def test_a_server_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAX_RETRIES", "TIMEOUT"):
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", "")  # so that both are as before in the end
+        monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_{name}")
+    with pytest.raises(RegistryError, match="does not answer"):
+        registry.read("http://127.0.0.1:9", "channels")
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "10"
 
 
 def test_a_run_is_made_once_and_holds_everything(channels: Registry, client: MlflowClient, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ read by SQL, because importing mlflow takes seconds and a run with nothing to do
 What is promoted, and when, is decided elsewhere.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -63,13 +64,42 @@ def read(uri: str, task: str) -> State:
     """The state of a task: by SQL from a database, through MLflow from a server.
 
     Raises:
-        RegistryError: the registry does not answer.
+        RegistryError: the address is none, or the registry does not answer.
     """
-    if "://" not in uri or uri.startswith(("http://", "https://")):
+    if _is_server(uri):
         return _read_from_server(uri, task)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return State()
-    return _read_from_database(uri, task)
+    file = _checked(uri)
+    return State() if file and not file.exists() else _read_from_database(uri, task)
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _checked(uri: str) -> Path | None:
+    """Holds that a database may have this address; its file, where it has one.
+
+    Raises:
+        RegistryError: it is no address, a database in memory, or lies in no folder.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    what = f"the registry at {_without_password(uri)!r}"
+    if "://" not in uri:
+        remedy = "Set promote.tracking_uri to sqlite:///…, postgresql://… or null"
+        raise RegistryError(what, "is no address: it has no scheme", remedy)
+    try:
+        url = make_url(uri)
+    except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError
+        raise _unreachable(uri, error) from error
+    if not url.drivername.startswith("sqlite"):
+        return None
+    if url.database in (None, "", ":memory:"):
+        raise RegistryError(what, "is in memory and ends with the process", "Name a file, as sqlite:////path/mlflow.db")
+    if not (file := Path(str(url.database))).parent.is_dir():
+        raise RegistryError(what, f"the folder {file.parent} is missing", "Make it, or correct promote.tracking_uri")
+    return file
 
 
 def _read_from_database(uri: str, task: str) -> State:
@@ -99,31 +129,37 @@ def _read_from_database(uri: str, task: str) -> State:
 
 
 def _read_from_server(uri: str, task: str) -> State:
+    for name, most in (("MAX_RETRIES", "1"), ("TIMEOUT", "10")):  # MLflow itself goes on for many minutes
+        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", most)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(uri, uri)
     try:
+        client = MlflowClient(uri, uri)
         found = {
             int(v.version): Version(number=int(v.version), tags=dict(v.tags), run_id=v.run_id)
             for v in client.search_model_versions(f"name = '{task}'")
         }
         aliases = dict(client.get_registered_model(task).aliases) if found else {}
-    except MlflowException as error:
+    except (MlflowException, ValueError, OSError) as error:  # of an address; of the network
         raise _unreachable(uri, error) from error
     return State(versions=found, aliases={alias: int(number) for alias, number in aliases.items()})
 
 
 def _unreachable(uri: str, error: Exception) -> RegistryError:
-    cause = f"does not answer ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
-    return RegistryError(
-        f"the registry at {_without_password(uri)}", cause, "Check promote.tracking_uri in params.yaml"
-    )
+    told = str(error).splitlines()[0] if str(error) else ""
+    if secret := uri.partition("://")[2].rpartition("@")[0]:
+        told = told.replace(f"{secret}@", "")
+    remedy = "Check promote.tracking_uri in params.yaml"
+    if uri.startswith("sqlite") and any(words in str(error) for words in ("malformed", "not a database")):
+        remedy = "Restore it from a backup (docs/operate.md), or move it away to begin a new registry"
+    cause = f"does not answer ({type(error).__name__}: {told[:200]})"
+    return RegistryError(f"the registry at {_without_password(uri)}", cause, remedy)
 
 
 def _without_password(uri: str) -> str:
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 class Registry:
@@ -134,7 +170,7 @@ class Registry:
     """
 
     def __init__(self, uri: str, task: str) -> None:
-        if uri.startswith(("http://", "https://")):
+        if _is_server(uri):
             remedy = "Name its database in promote.tracking_uri, such as sqlite:///… or postgresql://…"
             raise RegistryError(f"the registry at {_without_password(uri)}", "is a server; it can be read only", remedy)
         self.uri = uri
@@ -213,7 +249,6 @@ def live(task: str, run_name: str) -> Callable[[dict[str, float], int], None]:
     A side channel: the caller survives whatever it raises. `TIDEGATE_LIVE_URI` says where, else `default_uri`.
     """
     import atexit
-    import os
     import time
 
     from mlflow.entities import Metric
@@ -243,14 +278,16 @@ def _initialized(uri: str) -> "MlflowClient":
 
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
+    _checked(uri)
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with locked():
         try:
             client = MlflowClient(uri, uri)
             client.search_experiments(max_results=1)
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError, ValueError, ImportError, OSError) as error:
             raise _unreachable(uri, error) from error
     return client
 
