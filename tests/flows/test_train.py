@@ -224,7 +224,9 @@ def test_the_whole_flow_syncs_runs_and_promotes_in_this_order(
     monkeypatch.setattr(train.pins, "sync", lambda _: calls.append(f"sync {len(notes(root))}"))
     monkeypatch.setattr(train.commands, "show_live_curves", lambda _: None)
     monkeypatch.setattr(train.promotion, "promote", lambda _: calls.append(f"promote {len(notes(root))}"))
-    monkeypatch.setattr(train, "read_json", lambda _: {"verdict": "pass"})
+    monkeypatch.setattr(train, "check", lambda _: None)  # it is about the stages of the project
+    monkeypatch.setattr(train.promotion, "read_decision", lambda _: {"verdict": "pass"})
+    monkeypatch.setattr(train.promotion, "read_evaluation", lambda _: {})
     monkeypatch.setattr(train, "result_table", lambda *_: "the table")
     monkeypatch.chdir(tmp_path)  # the flow works in its root, wherever it was started
     state = train.train(root=str(root), at_once=4, return_state=True)
@@ -239,6 +241,7 @@ def test_a_failed_pipeline_promotes_nothing_and_the_flow_says_why(
     from flows import train
 
     root = pipeline({"bad": toy("bad", "fail-unless:may.txt")})
+    monkeypatch.setattr(train, "check", lambda _: None)
     monkeypatch.setattr(train.pins, "sync", lambda _: None)
     monkeypatch.setattr(train.commands, "show_live_curves", lambda _: None)
     monkeypatch.setattr(train.promotion, "promote", lambda _: pytest.fail("promoted"))
@@ -250,11 +253,14 @@ def test_a_failed_pipeline_promotes_nothing_and_the_flow_says_why(
         train.main()
 
 
-def test_a_second_flow_on_the_same_checkout_is_told_who_holds_it(pipeline: Make) -> None:
+def test_a_second_flow_on_the_same_checkout_is_told_who_holds_it(
+    pipeline: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from flows import train
     from tidegate.reproduction import owning
 
     root = pipeline(DIAMOND)
+    monkeypatch.setattr(train, "check", lambda _: None)
     with owning(root, "make repro"):
         state = train.train(root=str(root), return_state=True)
     assert state.is_failed()
