@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -30,6 +31,10 @@ _DROPOUTS = (
     "seq_classif_dropout", "hidden_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout",
 )  # fmt: skip
 _OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl", "data2vec-text")
+
+
+_ANEW = "Run `dvc repro`, which makes it anew"
+_OTHER = "Give a BERT-like encoder with its weights as safetensors"
 
 
 def check(folder: Path) -> None:
@@ -74,6 +79,19 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
+def tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder that a stage made.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise ModelError(str(path), f"is missing or damaged ({_first_line(error)})", _ANEW) from None
+
+
 def configuration(folder: Path) -> dict[str, Any]:
     """The model's `config.json`.
 
@@ -83,7 +101,8 @@ def configuration(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(str(folder / "config.json"), f"is damaged ({error})", "Fetch the encoder anew") from None
+        remedy = f"{_ANEW}, or give another encoder"
+        raise ModelError(str(folder / "config.json"), f"is damaged ({error})", remedy) from None
     return found
 
 
@@ -127,7 +146,8 @@ def load(
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         cause = f"cannot be read as a sequence classifier ({_first_line(error)})"
-        raise ModelError(str(folder), cause, "Give a BERT-like encoder with its weights as safetensors") from error
+        remedy = f"{_ANEW}, or correct `train.warm_start` where it comes from there" if trained else _OTHER
+        raise ModelError(str(folder), cause, remedy) from error
     _check_missing(folder, report["missing_keys"], trained=trained)
     return model  # type: ignore[no-any-return]
 
@@ -136,9 +156,14 @@ def check_vocabulary(folder: Path, encoder: Path) -> None:
     """Holds that two folders turn a text into the same ids.
 
     Raises:
-        ModelError: their tokenizers differ.
+        ModelError: their tokenizers differ, or one is damaged.
     """
-    first, second = (json.loads((path / "tokenizer.json").read_text(encoding="utf-8")) for path in (folder, encoder))
+    try:
+        first, second = (
+            json.loads((path / "tokenizer.json").read_text(encoding="utf-8")) for path in (folder, encoder)
+        )
+    except ValueError as error:
+        raise ModelError(str(folder), f"has a damaged tokenizer.json ({error})", "Give another model") from None
     if any(first.get(part) != second.get(part) for part in ("model", "normalizer", "pre_tokenizer", "post_processor")):
         cause = f"has another tokenizer than {encoder}"
         raise ModelError(str(folder), cause, "Start from a model trained on the same encoder")
@@ -166,7 +191,7 @@ def _set_dropout(config: Any, dropout: float | None) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]
+    return str(error).strip().split("\n")[0][:200].rstrip(".! ")
 
 
 def freeze(model: PreTrainedModel, *, embeddings: bool, layers: int) -> None:

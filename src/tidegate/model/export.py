@@ -59,11 +59,7 @@ def load(folder: Path, *, labels: Sequence[str]) -> Classifier:
     model = encoder.load(folder, labels, trained=True)
     # Eager attention exports to a third fewer nodes than the fused one, and runs as fast.
     model.set_attn_implementation("eager")
-    path = folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
-        raise ModelError(str(path), f"is damaged ({error})", "Run `dvc repro`, which makes it anew") from None
+    tokenizer = encoder.tokenizer(folder)
     tokenizer.encode_special_tokens = True  # as the package does
     max_length = _max_length(folder, tokenizer)
     pad_id = model.config.pad_token_id or 0

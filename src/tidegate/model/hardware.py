@@ -54,7 +54,7 @@ def mended() -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        cause = str(error).strip().split("\n")[0]
+        cause = str(error).strip().split("\n")[0].rstrip(".! ")
         raise ModelError("train.accelerator and train.devices", cause, "Set `auto` and 1, or what there is") from error
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):

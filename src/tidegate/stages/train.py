@@ -152,6 +152,7 @@ def run(
     from tidegate.model import training as fitting
 
     about = files.read_json(task)
+    encoders.tokenizer(encoder)  # goes into the teacher in the end, so it has to be whole
     start = _warm_start(params, encoder)
     key = _key(params, about["labels"], [tokens, encoder, *([start] if start else [])])
     unfinished = teacher.with_name(f"{teacher.name}.partial")
@@ -190,8 +191,6 @@ def _key(params: Params, labels: list[str], inputs: list[Path]) -> str:
 
 
 def _datasets(params: Params, tokens: Path, encoder: Path) -> "tuple[TokenDataset, TokenDataset]":
-    from tokenizers import Tokenizer
-
     from tidegate.data import TokenDataset, Tokens
     from tidegate.model import augmentation
     from tidegate.model import encoder as encoders
@@ -199,8 +198,7 @@ def _datasets(params: Params, tokens: Path, encoder: Path) -> "tuple[TokenDatase
     rates = augmentation.Rates(**asdict(params.augmentation))
     rewrite = None
     if rates:
-        tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
-        rewrite = augmentation.Augmenter(tokenizer, rates, seed=params.seed)
+        rewrite = augmentation.Augmenter(encoders.tokenizer(encoder), rates, seed=params.seed)
     pad = int(encoders.configuration(encoder).get("pad_token_id") or 0)
     return (
         TokenDataset(Tokens(tokens / "train.arrow"), pad=pad, rewrite=rewrite),
