@@ -17,7 +17,8 @@ def mean_of(sums: np.ndarray) -> np.ndarray:
 def resampled_mean(values: np.ndarray, groups: np.ndarray, *, replicates: int = 1000, seed: int = 0) -> Resampled:
     columns = np.stack([values.astype(float), np.ones(len(values))], axis=1)
     sums = statistics.sums_by_group(columns, groups, int(groups.max()) + 1)
-    return statistics.resample(sums, mean_of, sums[:, 1], replicates=replicates, seed=seed)
+    draws = mean_of(statistics.resampled_sums(sums, replicates=replicates, seed=seed))
+    return Resampled(float(mean_of(sums.sum(axis=0))), draws, statistics.effective_groups(sums[:, 1]))
 
 
 def correlated(chance: np.random.Generator, *, groups: int, size: int, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 No metric is named here (see `scoring`), and no rule of the gate (see `rules`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -99,14 +99,6 @@ def _weights(groups: int, *, replicates: int, seed: int) -> Iterator[Floats]:
         rows = min(block, replicates - start)
         drawn = generator.integers(0, groups, size=(rows, groups)) + groups * np.arange(rows)[:, None]
         yield np.bincount(drawn.ravel(), minlength=rows * groups).reshape(rows, groups).astype(np.float64)
-
-
-def resample(
-    sums: Floats, figure: Callable[[Floats], Floats], sizes: Floats, *, replicates: int, seed: int
-) -> Resampled:
-    """Resamples one figure that is a function of summed columns, (..., m) to (...)."""
-    draws = figure(resampled_sums(sums, replicates=replicates, seed=seed))
-    return Resampled(float(figure(sums.sum(axis=0))), draws, effective_groups(sizes))
 
 
 def effective_groups(sizes: Floats) -> float:

@@ -120,15 +120,6 @@ def report(
     }
 
 
-def shown(observed: Any) -> str:
-    """An observed figure for a person."""
-    if isinstance(observed, list):
-        return ", ".join(str(item) for item in observed)
-    if isinstance(observed, int | float) and not isinstance(observed, bool):
-        return f"{int(observed):,}" if observed == int(observed) else f"{observed:.4g}"
-    return "" if observed is None else str(observed)
-
-
 def run(frame: pl.DataFrame, checks: Sequence[Check], *, name: str, site: Path) -> list[Outcome]:
     """Runs the checks as one Great Expectations suite and lets it write its Data Docs to the folder `site`.
 
