@@ -221,6 +221,11 @@ def test_a_select_reaches_nothing_of_the_machine(filled: duckdb.DuckDBPyConnecti
         tables.select(filled, query.format(folder=tmp_path), key="ingest.select")
 
 
+def test_a_message_of_duckdb_ends_without_a_mark_of_its_own() -> None:
+    error = duckdb.BinderException('Binder Error: column "nope" not found in FROM clause!\n\nLINE 1: SELECT')
+    assert tables.cause(error) == 'column "nope" not found in FROM clause'
+
+
 def test_a_table_that_is_not_there_is_named_with_one_that_is_near(filled: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(ParamsError, match=r'Table with name mein does not exist \(Did you mean "mine"\?\)'):
         tables.select(filled, "FROM mein", key="ingest.select")
@@ -234,8 +239,9 @@ def test_a_value_that_does_not_bear_the_query_is_a_data_error(filled: duckdb.Duc
 @pytest.mark.parametrize(
     "expression",
     [
-        "CAST(text AS DOUBLE)", "CAST(text AS DATE)", "CAST(text AS BOOLEAN)", "CAST(text AS INT[])", "CAST(text AS UUID)",
-        "CAST(text AS TIMESTAMP)", "strptime(text, '%Y')", "json_extract(text, '$.a')", "CAST(text AS ENUM('a'))",
+        "CAST(text AS DOUBLE)", "CAST(text AS DATE)", "CAST(text AS BOOLEAN)", "CAST(text AS INT[])",
+        "CAST(text AS UUID)", "CAST(text AS TIMESTAMP)",
+        "strptime(text, '%Y')", "json_extract(text, '$.a')", "CAST(text AS ENUM('a'))",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("text", ["private", "a 'private' matter", 'a "private" matter\nand "more"', "it's private"])
@@ -260,5 +266,5 @@ def test_a_full_disk_is_named_when_a_database_is_opened(tmp_path: Path, monkeypa
         raise duckdb.IOException('IO Error: Could not write file "a.duckdb": No space left on device')
 
     monkeypatch.setattr(tables.duckdb, "connect", full)
-    with pytest.raises(DataError, match="no space is left on the disk. Free some and run again"):
+    with pytest.raises(DataError, match=r"no space is left on the disk\. Free some and run again"):
         tables.connect(tmp_path / "a.duckdb")

@@ -156,7 +156,7 @@ def test_a_file_that_is_no_table_is_a_domain_error(tmp_path: Path) -> None:
 def test_a_full_disk_is_not_told_as_a_damaged_input(tmp_path: Path) -> None:
     marked(text=["fine"] * 1000).write_parquet(tmp_path / "t")
     with (
-        pytest.raises(DataError, match="^/dev/full: no space is left on the disk"),
+        pytest.raises(DataError, match=r"^/dev/full: no space is left on the disk"),
         quarantine.reading(tmp_path / "t") as table,
     ):
         quarantine.write(table, bad=False, path=Path("/dev/full"))
@@ -164,7 +164,7 @@ def test_a_full_disk_is_not_told_as_a_damaged_input(tmp_path: Path) -> None:
 
 def test_a_full_temporary_folder_is_named(tmp_path: Path) -> None:
     marked(text=["fine"]).write_parquet(tmp_path / "t")
-    with pytest.raises(DataError, match="^/tmp/page: no space is left"), quarantine.reading(tmp_path / "t"):
+    with pytest.raises(DataError, match=r"^/tmp/page: no space is left"), quarantine.reading(tmp_path / "t"):
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/page")
 
 

@@ -280,7 +280,7 @@ def cause(error: duckdb.Error) -> str:
     message = re.sub(r"""(["'])[^"']*/([^"'/]*)\1""", r"\1\2\1", message)  # of a path the file's name
     message = re.sub(r"[.!]? (Did you mean .*\?)$", r" (\1)", " ".join(message.split()))
     message = re.sub(r"^[A-Z]\w+(?: \w+)* Error: ", "", message)
-    return message.rstrip(". ") if len(message) <= 300 else f"{message[:297]}..."
+    return message.rstrip(".! ") if len(message) <= 300 else f"{message[:297]}..."
 
 
 def _remedy(message: str) -> str:
