@@ -283,8 +283,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {repository!r})
 from flows import train
-train.pins.sync = train.promotion.promote = train.commands.show_live_curves = lambda _: None
-train.read_json = lambda _: dict(verdict="pass")
+train.check = train.pins.sync = train.promotion.promote = train.commands.show_live_curves = lambda _: None
+train.promotion.read_decision = train.promotion.read_evaluation = lambda _: dict(verdict="pass")
 train.result_table = lambda *_: ""
 train.main()
 """
