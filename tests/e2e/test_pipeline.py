@@ -88,20 +88,25 @@ def test_a_second_clone_with_the_remote_of_the_first_pulls_and_has_nothing_to_do
 
 def test_a_broken_stage_is_named_and_mending_it_runs_just_what_is_missing(finished, clone, cache):
     broken = clone("broken", cache=cache)
-    broken.edit("gate", **{next(iter(broken_params(broken))): "many"})
+    broken.edit("tokenize", encoder=f"data/raw/encoder?sha256={'0' * 64}")
     output = broken.tidegate("repro", code=2)
-    assert "stage 'gate'" in output
+    assert "is not what its pin says" in output
+    assert "stage 'tokenize': ended with exit code 2" in output
     assert "Traceback" not in output
     broken.run("git", "checkout", "-q", "params.yaml")
-    output = broken.tidegate("repro")
-    assert "dvc repro: gate" in output
+    ran = next(line for line in broken.tidegate("repro").splitlines() if line.startswith("dvc repro: "))
+    assert ran.startswith("dvc repro: tokenize, ")
     assert broken.champion() == finished[0].champion()
 
 
-def broken_params(clone):
-    import yaml
-
-    return yaml.safe_load((clone.path / "params.yaml").read_text(encoding="utf-8"))["gate"]
+def test_wrong_params_of_any_stage_are_all_told_before_the_first_one_runs(clone, cache):
+    wrong = clone("wrong", cache=cache)
+    wrong.edit("gate", alpha=-1)
+    wrong.edit("split", salt=3)
+    output = wrong.tidegate("repro", code=2)
+    assert "split.salt" in output
+    assert "gate.alpha" in output
+    assert "Running stage" not in output
 
 
 @pytest.mark.parametrize("command", ["repro", "flow"])
