@@ -313,3 +313,17 @@ def test_two_processes_that_make_the_tables_at_once_do_not_collide(var: Path) ->
     code = "from tidegate import registry; registry.Registry(registry.default_uri(), 'channels')"
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [process.wait(timeout=200) for process in both] == [0, 0]
+
+
+def test_a_kill_while_the_tables_are_made_leaves_no_database(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    path = var / "mlflow.db"
+    with monkeypatch.context() as broken:
+        broken.setattr("mlflow.MlflowClient.search_experiments", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Registry(f"sqlite:///{path}", "channels")
+    assert not path.exists()
+    Registry(f"sqlite:///{path}", "channels")
+    assert path.exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidegate.errors import RegistryError
-from tidegate.files import var_folder
+from tidegate.files import replacing, var_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -285,11 +285,26 @@ def _initialized(uri: str) -> "MlflowClient":
         logging.getLogger(name).setLevel(logging.WARNING)
     with locked():
         try:
+            _make_tables(uri)
             client = MlflowClient(uri, uri)
             client.search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError, ValueError, ImportError, OSError) as error:
             raise _unreachable(uri, error) from error
     return client
+
+
+def _make_tables(uri: str) -> None:
+    """Makes a new SQLite database beside its place and moves it there whole.
+
+    MLflow makes its tables in many steps; a kill between two of them would leave a file that it never mends.
+    """
+    from mlflow import MlflowClient
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    with replacing(path) as draft:
+        MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
 
 
 @contextmanager
