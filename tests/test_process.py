@@ -44,8 +44,11 @@ class Tree:
         return f"{sys.executable} {path}"
 
     def start(self, command: str) -> "subprocess.Popen[bytes]":
-        """In a process group of its own, as a terminal does."""
-        return subprocess.Popen(command.split(), env=self.environment, start_new_session=True)
+        """In a process group of its own and with ears for the keyboard, as a terminal does."""
+        return subprocess.Popen(
+            command.split(), env=self.environment, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
 
     def wait_for(self, *names: str) -> dict[str, psutil.Process]:
         paths = {name: self.folder / name for name in names}
