@@ -249,7 +249,10 @@ def test_the_shipped_params_are_sound_and_every_address_is_pinned(scenario: str 
 
 @pytest.mark.slow
 def test_a_million_rows_go_through_in_bounded_memory(project: Path) -> None:
-    """The peak of a process of its own; DuckDB is given 1 GB and spills what is more."""
+    """The peak of a process of its own; DuckDB is given 1 GB and spills what is more.
+
+    Linux's `ru_maxrss` starts from the peak of the process that forked, here the whole test run's; `VmHWM` is that
+    of the program alone."""
     with Path("data/raw/mine.csv").open("w") as stream:
         stream.write("text,label,age,author\n")
         stream.writelines(
@@ -267,7 +270,11 @@ params = bind(ingest.Params, {{"task": "mine", "sources": [{{"address": "data/ra
 data = Path("data")
 ingest.run(params, inputs={{"feedback": None}}, raw=data / "raw", records=data / "records.parquet",
     manifest=data / "manifest.json")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = Path("/proc/self/status")
+peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if status.exists():
+    peak_kb = int(status.read_text().split("VmHWM:")[1].split()[0])
+print(peak_kb // 1024)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     peak_mb = int(done.stdout.splitlines()[-1])
