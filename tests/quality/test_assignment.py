@@ -85,6 +85,41 @@ def test_a_row_withheld_for_its_group_withholds_no_other() -> None:
     assert assignment.withheld(table, copies="keep").to_list() == ["group_in_another_split", None, None]
 
 
+def test_each_reason_not_to_use_an_unlabelled_row_is_named() -> None:
+    rows = [
+        ("a", 1, "test", "x"), ("a", 2, "train", None),  # by source, one group may stand in two splits
+        ("b", 1, "train", None), ("c", 3, "test", None), ("c", 4, "validation", None),
+        ("d", 3, "train", None), ("e", 5, "train", "x"), ("f", 5, "train", None), ("f", 6, "train", None),
+        ("g", 6, "train", None), ("h", 7, "train", "x"), ("i", 7, "train", None),
+    ]  # fmt: skip
+    table = frame([(group, cluster, split) for group, cluster, split, _ in rows])
+    gone = pl.Series([None] * 10 + ["copy_in_the_same_split", None])
+    table = table.with_columns(label=pl.Series([label for *_, label in rows]), withheld=gone)
+    group, cluster, outside = "group_in_another_split", "duplicate_in_another_split", "unlabelled_outside_train"
+    found = [None, group, cluster, outside, outside, cluster, *[None] * 6]
+    assert assignment.withheld_unlabelled(table, copies="keep").to_list() == found
+    found[7] = found[9] = "copy_in_the_same_split"
+    assert assignment.withheld_unlabelled(table, copies="drop").to_list() == found
+
+
+@given(ROWS, st.data(), st.sampled_from(["keep", "drop"]))
+@settings(max_examples=150, deadline=None)
+def test_an_unlabelled_row_is_learned_from_only_if_nothing_of_it_is_elsewhere(
+    rows: list[tuple[str, int, str]], data: st.DataObject, copies: str
+) -> None:
+    labels = data.draw(st.lists(st.sampled_from(["x", None]), min_size=len(rows), max_size=len(rows)))
+    table = frame(rows).with_columns(label=pl.Series(labels, dtype=pl.String), withheld=pl.lit(None, pl.String))
+    table = table.with_columns(why=assignment.withheld_unlabelled(table, copies=copies))
+    assert table.filter(pl.col("label").is_not_null())["why"].null_count() == table["label"].count()
+    used = table.filter(pl.col("label").is_null() & pl.col("why").is_null())
+    elsewhere = table.filter(pl.col("split") != "train")
+    assert (used["split"] == "train").all()
+    assert not set(used["group"]) & set(elsewhere["group"])
+    assert not set(used["cluster"]) & set(elsewhere["cluster"])
+    if copies == "drop":
+        assert used["cluster"].is_unique().all()
+
+
 def test_the_shares_come_out() -> None:
     splits = assignment.by_hash(pl.Series([f"g{i}" for i in range(20_000)]), DRAW).to_list()
     assert splits.count("test") / 20_000 == pytest.approx(0.3, abs=0.015)

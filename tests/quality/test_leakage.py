@@ -49,6 +49,21 @@ def test_duplicates_within_a_split_are_no_leak() -> None:
     assert (found["exact_crossing"], found["near_crossing"]) == (0, 0)
 
 
+def test_unlabelled_rows_leak_to_validation_and_test_but_not_to_train() -> None:
+    text = "the battery of this camera lasts a whole day"
+    parts = {
+        "train": part("train", text, group="shared"),
+        "unlabelled": part("unlabelled", text, "the lens is a little soft in the corners", group="shared"),
+        "test": part("test", "The lens is a little soft in the corners!"),
+    }
+    found = leaks(parts, NEAR)
+    assert (found["groups_crossing"], found["exact_crossing"], found["near_crossing"]) == (0, 0, 1)
+    assert found["examples"][0]["splits"] == ["unlabelled", "test"]
+    found = leaks({**parts, "validation": part("validation", group="shared")}, NEAR)
+    assert found["groups_crossing"] == 1
+    assert found["examples"][0]["splits"] == ["train", "validation"]
+
+
 def test_a_group_in_several_splits_is_found() -> None:
     parts = {name: part(name, group="shared") for name in ("train", "validation", "test")}
     found = leaks(parts, NEAR)

@@ -49,6 +49,18 @@ def test_any_label_will_do_where_no_set_is_given() -> None:
     assert marked(label=["a", "zebra"])["reason"].to_list() == [None, None]
 
 
+def test_a_row_may_lack_a_label_where_that_is_allowed() -> None:
+    rules = quarantine.row_rules(shortest=2, longest=5, labels=["a"], unlabelled=True)
+    table = pl.DataFrame({"id": list("1234"), "text": ["fine"] * 4, "label": ["a", None, " ", "c"], "group": ["g"] * 4})
+    found = table.lazy().with_columns(quarantine.reason(rules))
+    assert found.collect()["reason"].to_list() == [None, None, None, "label is not in the label set"]
+    assert quarantine.good_labels(found) == ["a"]
+    frame = quarantine.examined(found, columns=["id", "text", "label"], longest=5)
+    assert frame["share_of_label"].to_list() == [1.0, None, None, None]
+    assert quarantine.labelled(frame)["id"].to_list() == ["1", "4"]
+    assert quarantine.kept(frame) == 2
+
+
 def test_the_first_of_several_rows_keeps_the_id() -> None:
     found = marked(id=["x", "y", "x", "x", None, None])["reason"].to_list()
     again = "id was seen in an earlier row"

@@ -78,6 +78,26 @@ def test_conflicting_labels_are_settled_by_the_policy(policy: str, kept: list[st
     assert found["conflicting"] == {"clusters": 2, "rows": 5, "dropped": dropped, "policy": policy}
 
 
+@pytest.mark.parametrize(("policy", "kept"), [("drop", "acdg"), ("majority", "acdefg"), ("keep", "abcdefg")])
+def test_a_row_without_a_label_is_in_no_conflict_and_stays(policy: str, kept: str) -> None:
+    rows = records(
+        ("a", "same", "x"), ("b", "tie", "x"), ("c", "Same", "?"), ("d", "tie", "?"), ("e", "tie", "y"),
+        ("f", "TIE", "y"), ("g", "alone", "?"),
+    ).select("id", "text", label=pl.col("label").replace("?", None))  # fmt: skip
+    decided, found = clean.decide(rows, NEAR, policy)
+    assert "".join(rows.filter(decided["cluster"].is_not_null())["id"]) == kept
+    assert found["conflicting"] == {"clusters": 1, "rows": 3, "dropped": 7 - len(kept), "policy": policy}
+    assert found["exact_duplicates"] == len(kept) - 3
+
+
+def test_a_text_without_a_label_is_normalized_and_tied_like_any(tmp_path: Path) -> None:
+    frame = records(("b", "<b>A picture</b> of the old bridge", "x"), ("a", "a picture of the old bridge", "y"))
+    rows, _ = cleaned(tmp_path, frame.with_columns(label=pl.Series([None, "y"])))
+    assert rows.select("text", "label", "cluster").rows() == [
+        ("A picture of the old bridge", None, "a"), ("a picture of the old bridge", "y", "a"),
+    ]  # fmt: skip
+
+
 def test_the_cluster_has_the_smallest_id_whatever_the_order() -> None:
     rows = records(
         ("z", "one two three four", "x"), ("m", "something else here", "x"), ("k", "One two three four!", "x")

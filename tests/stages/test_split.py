@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -34,7 +35,8 @@ def divided(folder: Path, frame: pl.DataFrame, params: split.Params = PARAMS) ->
     files.write_json(folder / "task.json", {"labels": ["x", "y"]})
     outs = {name: folder / f"{name}.parquet" for name in ("train", "validation", "test")}
     split.run(params, clean=folder / "clean.parquet", task=folder / "task.json", **outs,
-              splits=folder / "splits.json", leakage=folder / "leakage.json")  # fmt: skip
+              unlabelled=folder / "unlabelled.parquet", splits=folder / "splits.json",
+              leakage=folder / "leakage.json")  # fmt: skip
     return {name: pl.read_parquet(path) for name, path in outs.items()}
 
 
@@ -85,6 +87,77 @@ def test_copies_within_a_split_are_kept_or_dropped(tmp_path: Path) -> None:
     dropped = divided(tmp_path, frame, replace(PARAMS, copies="drop"))
     assert sum(part.height for part in dropped.values()) == 200
     assert json.loads((tmp_path / "splits.json").read_text())["withheld"] == {"copy_in_the_same_split": 200}
+
+
+def without_labels(frame: pl.DataFrame, ids: list[str]) -> pl.DataFrame:
+    return frame.with_columns(label=pl.when(~pl.col("id").is_in(ids)).then("label"))
+
+
+def test_without_unlabelled_rows_their_file_is_empty_and_has_all_columns(tmp_path: Path) -> None:
+    frame = records()
+    divided(tmp_path, frame)
+    assert pl.read_parquet_schema(tmp_path / "unlabelled.parquet") == frame.schema
+    assert pl.read_parquet(tmp_path / "unlabelled.parquet").height == 0
+    assert "unlabelled" not in json.loads((tmp_path / "splits.json").read_text())
+
+
+def test_unlabelled_rows_are_learned_from_where_they_fall_to_train(tmp_path: Path) -> None:
+    """Every fourth row, which has a group of its own, and a labelled row of each split loses a sibling."""
+    frame = records()
+    before = divided(tmp_path, frame)
+    siblings = [part["id"][0] for part in before.values()]
+    ids = siblings + [i for i in frame["id"] if int(i) % 8 in (2, 3)]
+    after = divided(tmp_path, without_labels(frame, ids))
+    assert all(after[name].equals(before[name].filter(~pl.col("id").is_in(ids))) for name in before)
+    found = pl.read_parquet(tmp_path / "unlabelled.parquet")
+    assert found.equals(without_labels(before["train"], ids).filter(pl.col("label").is_null()))
+    counts = json.loads((tmp_path / "splits.json").read_text())
+    assert counts["unlabelled"] == {"rows": found.height, "groups": found["group"].n_unique()}
+    assert counts["train"]["rows"] + counts["validation"]["rows"] + counts["test"]["rows"] == 400 - len(set(ids))
+    assert sum(counts["train"]["labels"].values()) == after["train"].height
+    assert counts["withheld"] == {"unlabelled_outside_train": len(set(ids)) - found.height}
+
+
+def test_an_unlabelled_row_of_a_group_with_a_test_row_is_not_used(tmp_path: Path) -> None:
+    frame = records().with_columns(split=pl.Series(["train"] * 201 + ["test"] * 199))  # g100 stands in both
+    by_source = replace(PARAMS, by="source")
+    parts = divided(tmp_path, without_labels(frame, ["0200", "0198"]), by_source)
+    assert "0201" in parts["test"]["id"]
+    assert pl.read_parquet(tmp_path / "unlabelled.parquet")["id"].to_list() == ["0198"]
+    assert json.loads((tmp_path / "splits.json").read_text())["withheld"] == {"group_in_another_split": 1}
+    parts = divided(tmp_path, without_labels(frame, ["0201"]), by_source)
+    assert "0200" in parts["train"]["id"]  # no row of test is left that it could leak to
+
+
+def test_a_near_duplicate_of_a_test_text_is_not_learned_from(tmp_path: Path) -> None:
+    before = divided(tmp_path, records())
+    copy, kept, original = before["train"]["id"][0], before["train"]["id"][1], before["test"]["id"][0]
+    tied = records().with_columns(cluster=pl.when(id=copy).then(pl.lit(original)).otherwise("cluster"))
+    after = divided(tmp_path, without_labels(tied, [copy, kept]))
+    assert original in after["test"]["id"]
+    assert pl.read_parquet(tmp_path / "unlabelled.parquet")["id"].to_list() == [kept]
+    assert json.loads((tmp_path / "splits.json").read_text())["withheld"] == {"duplicate_in_another_split": 1}
+
+
+def test_the_report_finds_an_unlabelled_text_that_stands_in_test(tmp_path: Path) -> None:
+    before = divided(tmp_path, records())
+    ids = [before["train"]["id"][0], before["test"]["id"][0]]
+    same = pl.when(pl.col("id").is_in(ids)).then(pl.lit("a text that stands in two splits")).otherwise("text")
+    divided(tmp_path, without_labels(records().with_columns(text=same), ids[:1]))
+    found = json.loads((tmp_path / "leakage.json").read_text())
+    assert (found["groups_crossing"], found["exact_crossing"], found["near_crossing"]) == (0, 1, 0)
+    assert found["examples"][0] == {"kind": "exact", "ids": ids, "splits": ["unlabelled", "test"], "similarity": 1.0}
+
+
+@pytest.mark.parametrize("copies", ["keep", "drop"])
+def test_an_unlabelled_copy_takes_no_place_of_a_labelled_row(tmp_path: Path, copies: Literal["keep", "drop"]) -> None:
+    """The first row of each group loses its label, and has the smaller id of its cluster."""
+    frame = records().with_columns(cluster=pl.col("id").min().over("group"))
+    firsts = frame["id"].gather_every(2).to_list()
+    parts = divided(tmp_path, without_labels(frame, firsts), replace(PARAMS, copies=copies))
+    assert sum(part.height for part in parts.values()) == 200
+    used = pl.read_parquet(tmp_path / "unlabelled.parquet").height
+    assert used == (parts["train"].height if copies == "keep" else 0)
 
 
 def test_it_splits_by_time(tmp_path: Path) -> None:

@@ -49,8 +49,9 @@ class Stage:
         (folder / "task.json").write_text(json.dumps({"task": "films", "labels": ["neg", "pos"], "slices": []}))
         self.write("train", TEXTS, ["pos", "neg", "neg", "pos", "pos"])
         self.write("validation", TEXTS[:2], ["pos", "neg"])
+        self.write("unlabelled", [], [])
 
-    def write(self, name: str, texts: list[str], labels: list[str]) -> None:
+    def write(self, name: str, texts: list[str], labels: list[str | None]) -> None:
         ids = [f"{name}-{place}" for place in range(len(texts))]
         frame = pl.DataFrame(
             {"id": ids, "text": texts, "label": labels}, schema=dict.fromkeys(("id", "text", "label"), pl.String)
@@ -63,7 +64,8 @@ class Stage:
         tokenize.run(
             bind(tokenize.Params, raw, section="tokenize"),
             train=self.folder / "train.parquet", validation=self.folder / "validation.parquet",
-            task=self.folder / "task.json", tokenization=self.folder / "out" / "tokenization.json", **out,
+            unlabelled=self.folder / "unlabelled.parquet", task=self.folder / "task.json",
+            tokenization=self.folder / "out" / "tokenization.json", **out,
         )  # fmt: skip
         report: dict[str, Any] = files.read_json(self.folder / "out" / "tokenization.json")
         return report
@@ -109,6 +111,25 @@ def test_what_was_cut_and_unknown_is_counted(stage: Stage) -> None:
     assert train["cut_share"] == pytest.approx(1 / 5)
     assert train["unknown_share"] == pytest.approx(2 / 22)
     assert report["validation"]["cut_share"] == 0
+
+
+def test_unlabelled_texts_have_the_label_minus_one(stage: Stage) -> None:
+    stage.write("unlabelled", TEXTS[2:], [None] * 3)
+    report = stage.run()
+    table = stage.table("unlabelled")
+    assert table.schema == stage.table("train").schema
+    assert table["label"].to_pylist() == [-1] * 3
+    assert table["input_ids"].to_pylist() == stage.table("train")["input_ids"].to_pylist()[2:]
+    assert report["unlabelled"]["texts"] == 3
+    assert report["unlabelled"]["cut_share"] == pytest.approx(1 / 3)
+
+
+def test_without_unlabelled_texts_there_is_a_file_without_rows_and_no_figures(stage: Stage) -> None:
+    report = stage.run()
+    assert "unlabelled" not in report
+    assert stage.table("unlabelled").schema == stage.table("train").schema
+    path = stage.folder / "out" / "tokens" / "unlabelled.arrow"
+    assert pa.ipc.open_file(pa.memory_map(str(path))).num_record_batches == 0
 
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 100])
@@ -162,6 +183,7 @@ def damage(name: str, content: str) -> Any:
         (damage("config.json", '{"vocab_size": 5}'), ModelError, "has 11 tokens, the model 5"),
         (lambda stage: stage.write("train", [], []), DataError, "holds no rows"),
         (lambda stage: stage.write("train", ["x"], ["new"]), DataError, "label 'new'"),
+        (lambda stage: stage.write("train", ["x"], [None]), DataError, "label None"),
         (lambda stage: (stage.folder / "train.parquet").unlink(), DataError, "is missing"),
         (lambda stage: (stage.folder / "train.parquet").write_text("x"), DataError, "is damaged"),
     ],

@@ -19,6 +19,7 @@ ROWS = 40
 
 LAX: dict[str, Any] = {
     "labels": None,
+    "unlabelled": "quarantine",
     "min_characters": 2,
     "max_characters": 50,
     "row_rules": {
@@ -263,6 +264,47 @@ def test_hostile_labels_and_columns_are_text_in_the_pages(tmp_path: Path) -> Non
         assert "<img src=x" not in page.read_text(), page
 
 
+def test_rows_without_a_label_are_kept_where_that_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = replaced("label", {3: None, 4: " ", 5: None}).with_columns(
+        text=pl.Series([*frame()["text"][:5], None, *frame()["text"][6:]])
+    )
+    quality = run(tmp_path, table, unlabelled="keep")
+    assert reasons(tmp_path) == {"r5": "text is null"}
+    valid = pl.read_parquet(tmp_path / "valid.parquet")
+    assert valid.filter(pl.col("label").is_null())["id"].to_list() == ["r3", "r4"]
+    assert valid.columns == table.columns
+    assert [quality[key] for key in ("rows", "valid", "unlabelled", "quarantined")] == [40, 37, 2, 1]
+    assert quality["labels"] == {"no": 19, "yes": 18}
+    assert read_json(tmp_path / "task.json")["labels"] == ["no", "yes"]
+    assert "2 rows without a label kept" in capsys.readouterr().out
+    assert "2 without a label are kept" in (tmp_path / "data_docs" / "index.html").read_text()
+
+
+def test_rows_without_a_label_sway_no_bound(tmp_path: Path) -> None:
+    """As many again, of one text, and half as many that are bad: what is found on the others stays as it was."""
+    more = frame(id=[f"u{i}" for i in range(ROWS)], text=["same"] * ROWS).with_columns(label=pl.lit(None, pl.String))
+    bad = more.head(20).with_columns(pl.col("id") + "b", text=pl.lit("!"))
+    strict = {"max_quarantined_share": 0.0, "duplicate_texts": {"max_share": 0.0, "severity": "critical"}}
+    alone = run(tmp_path / "alone", frame(), unlabelled="keep", **strict)
+    among = run(tmp_path / "among", pl.concat([more, bad, frame()]), unlabelled="keep", **strict)
+    assert (among["unlabelled"], among["quarantined"]) == (40, 20)
+    observed = [[(item["claim"], item["observed"]) for item in q["expectations"]] for q in (alone, among)]
+    assert [item for item in observed[0] if "have a label" not in item[0]] == observed[1]
+    with pytest.raises(DataError, match="41 rows or more; found: 40"):
+        run(tmp_path / "few", pl.concat([more, frame()]), unlabelled="keep", min_rows=41)
+
+
+def test_without_any_label_the_stage_fails_though_unlabelled_rows_are_kept(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="two classes or more"):
+        run(tmp_path, frame(label=[None] * ROWS), unlabelled="keep")
+
+
+def test_to_keep_rows_without_a_label_changes_nothing_where_there_are_none(tmp_path: Path) -> None:
+    for choice in ("keep", "quarantine"):
+        run(tmp_path / choice, replaced("text", {3: None, 7: "x" * 80}), unlabelled=choice)
+    assert digest_folder(tmp_path / "keep") == digest_folder(tmp_path / "quarantine")
+
+
 @pytest.mark.parametrize("scenario", [None, "reviews"])
 def test_the_shipped_bounds_are_valid(scenario: str | None) -> None:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())["validate"]
@@ -280,6 +322,7 @@ def test_the_shipped_bounds_are_valid(scenario: str | None) -> None:
         ({"min_characters": 60}, "must not be above max_characters"),
         ({"label_share": {"min": 0.95}}, "must not be above label_share.max"),
         ({"max_quarantined_share": 1.5}, "at most 1"),
+        ({"unlabelled": "drop"}, "'quarantine' or 'keep'"),
         ({"row_rules": {"text": {"severity": "fatal"}}}, "'critical' or 'warning'"),
     ],
 )

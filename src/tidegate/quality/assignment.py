@@ -132,6 +132,31 @@ def withheld(rows: pl.DataFrame, *, copies: str) -> pl.Series:
     return rows.select(reason.otherwise(None).cast(pl.String).alias("withheld"))["withheld"]
 
 
+def withheld_unlabelled(rows: pl.DataFrame, *, copies: str) -> pl.Series:
+    """Why a row without a label is not used, or null where it is used or has a label.
+
+    Such a row is learned from or not used at all: used are those in train whose group and whose cluster reach no
+    other split, by whatever row. With `copies: drop` the cluster's labelled row stays, or else the smallest id.
+
+    Args:
+        rows: `id`, `group`, `cluster`, `label` (null where there is none), `split`, and `withheld`: why a row with a
+            label is not used.
+        copies: `keep` or `drop`.
+    """
+    without, outside = pl.col("label").is_null(), pl.col("split") != "train"
+    shown = ~without & pl.col("withheld").is_null()
+    reason = (
+        pl.when(outside).then(pl.lit("unlabelled_outside_train"))
+        .when(outside.any().over("group")).then(pl.lit("group_in_another_split"))
+        .when(outside.any().over("cluster")).then(pl.lit("duplicate_in_another_split"))
+    ).otherwise(None).cast(pl.String)  # fmt: skip
+    rows = rows.with_columns(shown=shown.any().over("cluster")).with_columns(why=reason)
+    free = pl.when(without & pl.col("why").is_null())
+    again = free.then(pl.col("shown") | (pl.col("id") != free.then("id").min().over("cluster")))
+    copy = pl.when(again & (copies == "drop")).then(pl.lit("copy_in_the_same_split"))
+    return rows.select(pl.when(without).then(pl.coalesce("why", copy)).alias("withheld"))["withheld"]
+
+
 def _mapped(groups: pl.Series, split_of: Callable[[str], str]) -> pl.Series:
     table = {group: split_of(group) for group in groups.unique()}
     return groups.replace_strict(table, return_dtype=pl.String).alias("split")

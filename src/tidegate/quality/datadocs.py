@@ -113,13 +113,15 @@ def summary(quality: Mapping[str, Any], *, task: str) -> str:
     rows = quality["rows"]
     state, colour = ("passed", "success") if quality["success"] else ("failed", "danger")
     figures = f"{rows:,} rows read, {quality['valid']:,} good, {quality['quarantined']:,} in quarantine"
+    unlabelled = quality.get("unlabelled", 0)
+    kept = f" {unlabelled:,} without a label are kept; the expectations are about the others." if unlabelled else ""
     warned = sum(not item["success"] and item["severity"] == "warning" for item in quality["expectations"])
     return _PAGE.format(
         head=_HEAD,
         task=escape(task),
         colour=colour,
         verdict=f"The data {state}" + (f", with {warned} warning{'s' * (warned > 1)}" if warned else ""),
-        figures=f"{figures} ({_percent(quality['quarantined'], rows)}).",
+        figures=f"{figures} ({_percent(quality['quarantined'], rows)}).{kept}",
         reasons=_shares("Why a row is in quarantine", quality["reasons"], of=rows, colour="warning"),
         labels=_shares("Good rows of each class", quality["labels"], of=quality["valid"], colour="primary"),
         expectations="".join(_line(item) for item in sorted(quality["expectations"], key=lambda item: item["success"])),

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +59,17 @@ def of_whole(kind: str, column: str | None, claim: str, *, severity: Severity = 
     return Check(kind=kind, column=column, arguments=arguments, severity=severity, claim=claim)
 
 
+def of_structure(types: Mapping[str, str], *, present: Collection[str]) -> list[Check]:
+    """Checks that columns are there, and that those present hold what they should: `text` or `time`."""
+    kinds = {"text": "str", "time": "Timestamp"}
+    exist = [of_whole("to_exist", column, f"the column {column} is there") for column in types]
+    return exist + [
+        of_whole("values_to_be_of_type", column, f"the column {column} holds {kind}s", type_=kinds[kind])
+        for column, kind in types.items()
+        if column in present
+    ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of a check."""
@@ -92,15 +103,18 @@ def percent(share: float) -> str:
 
 
 def report(
-    outcomes: Sequence[Outcome], *, rows: int, reasons: Mapping[str, int], labels: Mapping[str, int], faults: int
-) -> dict[str, Any]:
-    """The content of `quality.json`; every row that is not good is in quarantine."""
+    outcomes: Sequence[Outcome], *, rows: int, reasons: Mapping[str, int], labels: Mapping[str, int], faults: int,
+    unlabelled: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """The content of `quality.json`; every row that is neither good nor kept without a label is in quarantine."""
     valid = sum(labels.values())
+    bad = rows - valid - unlabelled
     return {
         "rows": rows,
         "valid": valid,
-        "quarantined": rows - valid,
-        "quarantined_share": (rows - valid) / rows if rows else 0.0,
+        **({"unlabelled": unlabelled} if unlabelled else {}),
+        "quarantined": bad,
+        "quarantined_share": bad / rows if rows else 0.0,
         "reasons": dict(reasons),
         "labels": dict(labels),
         "success": not faults,

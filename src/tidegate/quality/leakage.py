@@ -13,22 +13,25 @@ from tidegate.quality import duplicates
 from tidegate.quality.duplicates import Nearness, Pair
 
 _EXAMPLES = 5  # pairs of ids shown of each kind
+_SIDES = {"unlabelled": "train"}  # parts that are learned from together, so that nothing leaks between them
 
 
 def leaks(parts: Mapping[str, pl.DataFrame], near: Nearness) -> dict[str, Any]:
-    """Groups, equal texts and near duplicates that stand in several parts.
+    """Groups, equal texts and near duplicates that stand in several parts; `train` and `unlabelled` are one.
 
     Args:
-        parts: by split, `id`, `group` and `text`.
+        parts: by split (and `unlabelled`: further rows to learn from), `id`, `group` and `text`.
         near: when two texts are near duplicates.
 
     Returns:
         The counts (of groups, and of pairs of texts, a text once a split), and the first examples by id.
     """
     rows = pl.concat([part.with_columns(split=pl.lit(name)) for name, part in parts.items()])
-    sides = pl.Series([i for i, part in enumerate(parts.values()) for _ in range(part.height)], dtype=pl.Int8)
+    rows = rows.with_columns(side=pl.col("split").replace(_SIDES))
+    number = {name: i for i, name in enumerate(rows["side"].unique(maintain_order=True))}
+    sides = rows["side"].replace_strict(number, return_dtype=pl.Int8).to_numpy()
     keys = [duplicates.key(text) for text in rows["text"]]
-    exact, close = duplicates.crossing(keys, sides.to_numpy(), near)
+    exact, close = duplicates.crossing(keys, sides, near)
     torn = _torn(rows)
     kinds: dict[str, list[Pair]] = {"group": torn, "exact": exact, "near": close}
     return {
@@ -41,8 +44,8 @@ def leaks(parts: Mapping[str, pl.DataFrame], near: Nearness) -> dict[str, Any]:
 
 
 def _torn(rows: pl.DataFrame) -> list[Pair]:
-    """For each group in several splits its first row and the first one in another split."""
-    firsts = rows.with_row_index("place").group_by("group", "split").agg(pl.col("place").min()).sort("place")
+    """For each group on several sides its first row and the first one on another side."""
+    firsts = rows.with_row_index("place").group_by("group", "side").agg(pl.col("place").min()).sort("place")
     torn = firsts.group_by("group", maintain_order=True).agg("place").filter(pl.col("place").list.len() > 1)
     return [Pair(places[0], places[1], 1.0) for places in torn["place"]]
 

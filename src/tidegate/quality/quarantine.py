@@ -57,12 +57,14 @@ def _full(what: str) -> DataError:
 def write(marked: pl.LazyFrame, *, bad: bool, path: Path) -> None:
     """Writes the bad rows with their `reason`, or the good ones without, in their order, to a Parquet file.
 
+    A blank label of a good row becomes null.
+
     Raises:
         DataError: the disk is full.
     """
     rows = marked.filter(pl.col("reason").is_not_null() if bad else pl.col("reason").is_null())
     try:
-        (rows if bad else rows.drop("reason")).sink_parquet(path, row_group_size=1 << 16)
+        (rows if bad else rows.drop("reason").with_columns(_filled("label"))).sink_parquet(path, row_group_size=1 << 16)
     except pl.exceptions.ComputeError as error:
         if not any(words in str(error) for words in ("No space left", "Disk quota exceeded")):
             raise
@@ -90,13 +92,16 @@ def _is(dtype: pl.DataType, kind: str) -> bool:
     return dtype == pl.String if kind == "text" else isinstance(dtype, pl.Datetime)
 
 
-def row_rules(*, shortest: int, longest: int, labels: Sequence[str] | None) -> dict[str, pl.Expr]:
+def row_rules(
+    *, shortest: int, longest: int, labels: Sequence[str] | None, unlabelled: bool = False
+) -> dict[str, pl.Expr]:
     """Reason > true where a row is bad.
 
     Args:
         shortest: characters a text at least, outer white space not counted.
         longest: characters a text at most.
         labels: the label set, or None where any label will do.
+        unlabelled: whether a row may lack a label.
     """
     length = pl.col("text").str.strip_chars().str.len_chars()
     rules = {
@@ -106,8 +111,9 @@ def row_rules(*, shortest: int, longest: int, labels: Sequence[str] | None) -> d
         "text is null": pl.col("text").is_null(),
         f"text is shorter than {shortest:,} character{'s' * (shortest > 1)}": length < shortest,
         f"text is longer than {longest:,} characters": length > longest,
-        "label is null or blank": _filled("label").is_null(),
     }
+    if not unlabelled:
+        rules["label is null or blank"] = _filled("label").is_null()
     if labels is not None:
         rules["label is not in the label set"] = _filled("label").is_not_null() & ~pl.col("label").is_in(list(labels))
     return rules
@@ -139,6 +145,16 @@ def label_counts(frame: pl.DataFrame, labels: Sequence[str]) -> dict[str, int]:
     return dict.fromkeys(labels, 0) | _counted(frame["good_label"].drop_nulls())
 
 
+def labelled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Of the result of `examined` the rows that have a label, good and bad."""
+    return frame.filter(pl.col("label").is_not_null())
+
+
+def kept(frame: pl.DataFrame) -> int:
+    """How many good rows without a label are in the result of `examined`."""
+    return frame.filter(pl.col("reason").is_null() & pl.col("label").is_null()).height
+
+
 def _counted(values: pl.Series) -> dict[str, int]:
     counted = values.value_counts(name="rows").sort(["rows", values.name], descending=[True, False])
     return dict(counted.iter_rows())
@@ -163,7 +179,7 @@ def shortened(text: str, most: int = 40) -> str:
 def good_labels(marked: pl.LazyFrame) -> list[str]:
     """The labels of good rows, sorted."""
     good = marked.filter(pl.col("reason").is_null())
-    return good.select(pl.col("label").unique().sort()).collect()["label"].to_list()
+    return good.select(_filled("label").drop_nulls().unique().sort()).collect()["label"].to_list()
 
 
 def lookalikes(labels: Sequence[str]) -> list[tuple[str, str]]:
@@ -179,10 +195,11 @@ def _plain(label: str) -> str:
 def examined(marked: pl.LazyFrame, *, columns: Sequence[str], longest: int) -> pl.DataFrame:
     """What the expectations look at, of records with a `reason`: the named columns and four more.
 
-    Texts come without outer white space, cut after `longest` + 1 characters: a huge cell is found to be too long and
-    costs no memory. Added: `reason`, and on good rows `good_label`, `rows_of_label` (int) and `share_of_label` (float).
+    Blank labels are null. Texts come without outer white space, cut after `longest` + 1 characters: a huge cell is
+    found to be too long and costs no memory. Added: `reason`, and on good rows `good_label`, `rows_of_label` (int) and
+    `share_of_label` (float).
     """
-    good_label = pl.when(pl.col("reason").is_null()).then(pl.col("label")).alias("good_label")
+    good_label = pl.when(pl.col("reason").is_null()).then(_filled("label")).alias("good_label")
     own = pl.col("good_label").is_not_null()
     rows = pl.when(own).then(pl.len().over("good_label")).alias("rows_of_label")
     return (

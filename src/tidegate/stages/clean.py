@@ -107,7 +107,7 @@ def decide(rows: "polars.DataFrame", near: "Nearness", conflicting: str) -> tupl
     """Which rows stay and to which cluster they belong.
 
     Args:
-        rows: `id`, `label` and the normalized `text` of each row.
+        rows: `id`, `label` (null where there is none) and the normalized `text` of each row.
         near: when two texts are near duplicates.
         conflicting: the policy for equal texts with different labels.
 
@@ -145,10 +145,13 @@ def _at(keys: Sequence[str], keep: "polars.Series") -> list[str]:
 
 
 def _settled(rows: "polars.DataFrame", policy: str) -> tuple["polars.DataFrame", dict[str, Any]]:
-    """Rows with conflicting labels settled by the policy; a tie for the majority gives up all of its rows."""
+    """Rows with conflicting labels settled by the policy; a tie for the majority gives up all of its rows.
+
+    A row without a label has no vote and always stays: its text is as good as another.
+    """
     import polars
 
-    votes = rows.group_by("equal", "label").len("votes").with_columns(
+    votes = rows.filter(polars.col("label").is_not_null()).group_by("equal", "label").len("votes").with_columns(
         polars.len().over("equal").alias("labels"),
         polars.col("votes").max().over("equal").alias("most"),
         (polars.col("votes") == polars.col("votes").max().over("equal")).sum().over("equal").alias("winners"),
@@ -156,7 +159,7 @@ def _settled(rows: "polars.DataFrame", policy: str) -> tuple["polars.DataFrame",
     agreed = polars.col("labels") == 1
     won = agreed | ((polars.col("votes") == polars.col("most")) & (polars.col("winners") == 1))
     stays = {"drop": agreed, "majority": won, "keep": polars.lit(value=True)}[policy]
-    kept = rows.join(votes.filter(stays), on=["equal", "label"], how="semi", maintain_order="left")
+    kept = rows.join(votes.filter(~stays), on=["equal", "label"], how="anti", maintain_order="left")
     torn = votes.filter(~agreed)
     return kept, {
         "clusters": torn["equal"].n_unique(),

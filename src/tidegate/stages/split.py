@@ -83,29 +83,29 @@ class Params:
 
 
 def run(
-    params: Params, *, clean: Path, task: Path, train: Path, validation: Path, test: Path, splits: Path, leakage: Path
-) -> None:
-    """Writes the three splits, their shares and classes, and the leakage report on the written files."""
+    params: Params, *, clean: Path, task: Path, train: Path, validation: Path, test: Path, unlabelled: Path,
+    splits: Path, leakage: Path,
+) -> None:  # fmt: skip
+    """Writes the three splits, the unlabelled rows to learn from, what they hold, and the leakage report on them."""
     import polars
-
-    from tidegate.quality.assignment import withheld
 
     labels = files.read_json(task)["labels"]
     columns = polars.scan_parquet(clean)
     needed = [name for name in ("received_at", "split") if name in columns.collect_schema()]
     rows = columns.select("id", "group", "cluster", "label", *needed).collect()
     rows = rows.with_columns(assign(rows, params))
-    rows = rows.with_columns(withheld(rows, copies=params.copies))
+    rows = rows.with_columns(withhold(rows, params.copies))
     used = rows.filter(polars.col("withheld").is_null())
-    check(used, labels, params.by)
-    outs = {"train": train, "validation": validation, "test": test}
+    check(used.filter(polars.col("label").is_not_null()), labels, params.by)
+    free, labelled = rows["withheld"].is_null(), rows["label"].is_not_null()
+    outs = {"train": train, "unlabelled": unlabelled, "validation": validation, "test": test}
     for name, path in outs.items():
-        _write(path, clean, (rows["split"] == name) & rows["withheld"].is_null())
+        _write(path, clean, free & (~labelled if name == "unlabelled" else labelled & (rows["split"] == name)))
     lost = dict(sorted(rows["withheld"].drop_nulls().value_counts().iter_rows()))
-    found = report(outs, params.leakage)
-    files.write_json(splits, {**summary(used, labels), "withheld": lost})
+    found, parts = report(outs, params.leakage), summary(used, labels)
+    files.write_json(splits, {**parts, "withheld": lost})
     files.write_json(leakage, {**found, "withheld": sum(lost.values())})
-    print(_told(summary(used, labels), lost, found))
+    print(_told(parts, lost, found))
 
 
 def assign(rows: "polars.DataFrame", params: Params) -> "polars.Series":
@@ -120,6 +120,22 @@ def assign(rows: "polars.DataFrame", params: Params) -> "polars.Series":
     if params.by == "source":
         return assignment.by_source(rows, draw)
     return assignment.by_hash(rows["group"], draw)
+
+
+def withhold(rows: "polars.DataFrame", copies: str) -> "polars.Series":
+    """Why a row is not used, or null. Rows without a label have no say in what becomes of those with one."""
+    import polars
+
+    from tidegate.quality import assignment
+
+    rows = rows.with_row_index("place")
+    labelled = rows.filter(polars.col("label").is_not_null())
+    labelled = labelled.select("place", assignment.withheld(labelled, copies=copies))
+    rows = rows.join(labelled, on="place", how="left", maintain_order="left")
+    if rows["label"].null_count():
+        without = assignment.withheld_unlabelled(rows, copies=copies)
+        rows = rows.with_columns(withheld=polars.coalesce("withheld", without))
+    return rows["withheld"]
 
 
 def check(used: "polars.DataFrame", labels: list[str], by: str) -> None:
@@ -145,17 +161,19 @@ def check(used: "polars.DataFrame", labels: list[str], by: str) -> None:
 
 
 def summary(used: "polars.DataFrame", labels: list[str]) -> dict[str, Any]:
-    """By split: rows, groups, share of the rows, and rows by label."""
-    parts = {name: used.filter(used["split"] == name) for name in ("train", "validation", "test")}
-    return {
+    """By split, of its rows with a label: rows, groups, share of the rows, and rows by label; then of those without."""
+    labelled, rest = used.filter(used["label"].is_not_null()), used.filter(used["label"].is_null())
+    parts = {name: labelled.filter(labelled["split"] == name) for name in ("train", "validation", "test")}
+    found: dict[str, Any] = {
         name: {
             "rows": part.height,
             "groups": part["group"].n_unique(),
-            "share": round(part.height / used.height, 4),
+            "share": round(part.height / labelled.height, 4),
             "labels": {label: int((part["label"] == label).sum()) for label in labels},
         }
         for name, part in parts.items()
     }
+    return found | ({"unlabelled": {"rows": rest.height, "groups": rest["group"].n_unique()}} if rest.height else {})
 
 
 def report(outs: Mapping[str, Path], near: Leakage) -> dict[str, Any]:
@@ -196,14 +214,17 @@ def _moment(text: str) -> datetime:
 
 
 def _told(found: dict[str, Any], lost: dict[str, int], leaking: dict[str, Any]) -> str:
+    splits = {name: part for name, part in found.items() if name != "unlabelled"}
+    others = [part for name, part in found.items() if name == "unlabelled"]
     lines = [
         f"{name}: {part['rows']:,} rows ({part['share']:.1%}), {part['groups']:,} groups; "
         + ", ".join(f"{label} {count:,}" for label, count in part["labels"].items())
-        for name, part in found.items()
+        for name, part in splits.items()
     ]
     lines += [
-        f"no row of {label!r} in {name}" for name, p in found.items() for label, n in p["labels"].items() if not n
+        f"no row of {label!r} in {name}" for name, p in splits.items() for label, n in p["labels"].items() if not n
     ]
+    lines += [f"unlabelled, to learn from: {part['rows']:,} rows, {part['groups']:,} groups" for part in others]
     lines.append(
         "withheld: " + (", ".join(f"{n:,} rows ({why.replace('_', ' ')})" for why, n in lost.items()) or "none")
     )

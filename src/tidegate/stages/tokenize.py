@@ -35,8 +35,9 @@ class Params:
 
 
 def run(
-    params: Params, *, train: Path, validation: Path, task: Path, encoder: Path, tokens: Path, tokenization: Path
-) -> None:
+    params: Params, *, train: Path, validation: Path, unlabelled: Path, task: Path, encoder: Path, tokens: Path,
+    tokenization: Path,
+) -> None:  # fmt: skip
     """Writes the encoder that is used, the token files, and what was cut or unknown."""
     from tidegate.intake import sources
 
@@ -46,11 +47,16 @@ def run(
         tokenizer = _prepare_encoder(source, folder, params.max_length)
         draft.mkdir()
         report: dict[str, Any] = {"max_length": params.max_length, "vocabulary": tokenizer.get_vocab_size()}
-        for name, path in (("train", train), ("validation", validation)):
+        for name, path in (("train", train), ("validation", validation), ("unlabelled", unlabelled)):
+            known = None if name == "unlabelled" else labels
             with _rows(path, params.batch_rows) as batches:
                 target = draft / f"{name}.arrow"
-                report[name] = _write(target, batches, tokenizer, labels, unknown=_unknown(folder), source=path)
-            print(_line(name, report[name]))
+                counts = _write(target, batches, tokenizer, known, unknown=_unknown(folder), source=path)
+            if counts:
+                report[name] = counts
+                print(_line(name, counts))
+            elif known:
+                raise DataError(str(path), "holds no rows", "Give the split more rows, in the params of `split`")
     files.write_json(tokenization, report)
 
 
@@ -114,9 +120,10 @@ def _rows(path: Path, batch_rows: int) -> "Iterator[Iterator[pa.RecordBatch]]":
 
 
 def _write(
-    target: Path, batches: "Iterator[pa.RecordBatch]", tokenizer: "Tokenizer", labels: Sequence[str], *,
+    target: Path, batches: "Iterator[pa.RecordBatch]", tokenizer: "Tokenizer", labels: Sequence[str] | None, *,
     unknown: int | None, source: Path,
 ) -> dict[str, Any]:  # fmt: skip
+    """Writes a token file, every label -1 where there are none. Gives its figures, none where it has no row."""
     import numpy as np
     import pyarrow as pa
 
@@ -140,13 +147,15 @@ def _write(
             writer.write_batch(pa.record_batch(columns, schema=schema))
             cut += sum(bool(encoding.overflowing) for encoding in encodings)
             strange += 0 if unknown is None else int((flat == unknown).sum())
-    return _counts(np.concatenate(lengths), cut, strange, source)
+    return _counts(np.concatenate(lengths), cut, strange)
 
 
-def _indices(values: "pa.Array", labels: Sequence[str], source: Path) -> "pa.Array":
+def _indices(values: "pa.Array", labels: Sequence[str] | None, source: Path) -> "pa.Array":
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if labels is None:
+        return pa.repeat(pa.scalar(-1, pa.int16()), len(values))
     found = pc.index_in(values.cast(pa.string()), pa.array(labels, pa.string()))
     if found.null_count:
         wrong = values.filter(pc.is_null(found))[0].as_py()
@@ -155,11 +164,11 @@ def _indices(values: "pa.Array", labels: Sequence[str], source: Path) -> "pa.Arr
     return found.cast(pa.int16())
 
 
-def _counts(lengths: "NDArray[np.int32]", cut: int, unknown: int, source: Path) -> dict[str, Any]:
+def _counts(lengths: "NDArray[np.int32]", cut: int, unknown: int) -> dict[str, Any]:
     import numpy as np
 
     if not len(lengths):
-        raise DataError(str(source), "holds no rows", "Give the split more rows, in the params of `split`")
+        return {}
     p50, p95 = np.percentile(lengths, (50, 95))
     total = int(lengths.sum())
     return {

@@ -44,7 +44,7 @@ class RowRules:
     length: Tolerance
     """A text whose length is within its bounds."""
     label: Tolerance
-    """A label."""
+    """A label; of no effect where rows without one are kept."""
     known_label: Tolerance
     """A label of the label set, where that is given."""
 
@@ -67,6 +67,9 @@ class Params:
 
     labels: Annotated[list[str], Range(ge=2)] | None
     """The label set, in the order of every probability vector; null takes the labels found, sorted."""
+    unlabelled: Literal["quarantine", "keep"]
+    """What becomes of a row that lacks nothing but a label. Where such rows are kept, rows without a label are held to
+    the rules on single rows, and every other bound here is one of rows with a label."""
     min_characters: Annotated[int, Range(ge=1, le=10**9)]
     """Characters a text, at least; outer white space is not counted."""
     max_characters: Annotated[int, Range(ge=1, le=10**9)]
@@ -155,37 +158,30 @@ def _examine(params: Params, table: "pl.LazyFrame", slices: list[str], *, site: 
 
     schema, longest = table.collect_schema(), params.max_characters
     types = q.expected_types(schema, slices)
-    structure = _structure(types, present=set(schema))
+    structure = expectations.of_structure(types, present=set(schema))
     if faults := list(q.misfits(schema, slices)):
         outcomes = expectations.run(table.head(1000).collect(), structure, name="records", site=site)
         report = expectations.report(outcomes, rows=q.height(table), reasons={}, labels={}, faults=len(faults))
         return _Findings(marked=None, labels=[], quality=report, faults=faults)
-    rules = q.row_rules(shortest=params.min_characters, longest=longest, labels=params.labels)
+    keep = params.unlabelled == "keep"
+    rules = q.row_rules(shortest=params.min_characters, longest=longest, labels=params.labels, unlabelled=keep)
     marked = table.with_columns(q.reason(rules))
     labels = params.labels or q.good_labels(marked)
     frame = q.examined(marked, columns=list(types), longest=longest)
-    outcomes = expectations.run(frame, [*structure, *_of_rows(params), *_of_classes(params)], name="records", site=site)
+    judged = q.labelled(frame) if keep else frame
+    checks = [*structure, *_of_rows(params, all_labelled=judged.height == frame.height), *_of_classes(params)]
+    outcomes = expectations.run(judged, checks, name="records", site=site)
     faults = [out.sentence() for out in outcomes if not out.success and out.check.severity == "critical"]
     if params.labels is None:
         faults += [f"labels {a!r} and {b!r} differ only in case or white space" for a, b in q.lookalikes(labels)[:5]]
     reasons, classes = q.counts(frame["reason"]), q.label_counts(frame, labels)
-    report = expectations.report(outcomes, rows=frame.height, reasons=reasons, labels=classes, faults=len(faults))
+    report = expectations.report(
+        outcomes, rows=frame.height, reasons=reasons, labels=classes, faults=len(faults), unlabelled=q.kept(frame)
+    )
     return _Findings(marked=marked, labels=labels, quality=report, faults=faults)
 
 
-def _structure(types: dict[str, str], *, present: set[str]) -> list["Check"]:
-    from tidegate.quality.expectations import of_whole
-
-    kinds = {"text": "str", "time": "Timestamp"}
-    exist = [of_whole("to_exist", column, f"the column {column} is there") for column in types]
-    return exist + [
-        of_whole("values_to_be_of_type", column, f"the column {column} holds {kind}s", type_=kinds[kind])
-        for column, kind in types.items()
-        if column in present
-    ]
-
-
-def _of_rows(params: Params) -> Iterator["Check"]:
+def _of_rows(params: Params, *, all_labelled: bool) -> Iterator["Check"]:
     from tidegate.quality.expectations import of_rows, of_whole, percent
 
     rules, low, high = params.row_rules, params.min_characters, params.max_characters
@@ -202,7 +198,8 @@ def _of_rows(params: Params) -> Iterator["Check"]:
     told = f"at least {percent(1 - repeated.max_share)} of the texts are distinct"
     distinct, severity = round(1 - repeated.max_share, 12), repeated.severity
     yield of_whole("proportion_of_unique_values_to_be_between", "text", told, min_value=distinct, severity=severity)
-    yield of_rows("values_to_not_be_null", "label", "have a label", **asdict(rules.label))
+    if all_labelled:
+        yield of_rows("values_to_not_be_null", "label", "have a label", **asdict(rules.label))
     if params.labels:
         told, known = "that have a label have one of the label set (validate.labels)", asdict(rules.known_label)
         yield of_rows("values_to_be_in_set", "label", told, value_set=params.labels, **known)
@@ -243,6 +240,8 @@ def _tell(found: _Findings, *, inferred: bool) -> None:
     print(f"{quality['rows']:,} rows read, {quality['valid']:,} good, {bad}")
     for reason, rows in quality["reasons"].items():
         print(f"  {rows:,} rows: {reason}")
+    if unlabelled := quality.get("unlabelled"):
+        print(f"  {unlabelled:,} rows without a label kept; the expectations are about the others")
     print(f"Label set{', as found' if inferred else ''}, with good rows: {listed(quality['labels'])}")
     for item in quality["expectations"]:
         if not item["success"]:
