@@ -12,6 +12,7 @@ import pytest
 from tidegate import __main__, binding, commands, promotion, registry, reproduction, scenario, sync
 from tidegate.errors import PipelineError, RegistryError
 from tidegate.files import write_json
+from tidegate.registry_state import DIGEST, State, Version
 
 PARAMS = """\
 ingest: {task: channels}
@@ -212,8 +213,8 @@ def test_a_failed_pipeline_promotes_nothing(judged: Path, monkeypatch: pytest.Mo
 @pytest.fixture
 def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def say(**aliases: int) -> None:
-        versions = {n: registry.Version(number=n, tags={registry.DIGEST: f"{n}" * 64}, run_id=None) for n in (1, 2)}
-        state = registry.State(versions=versions, aliases=aliases)
+        versions = {n: Version(number=n, tags={DIGEST: f"{n}" * 64}, run_id=None) for n in (1, 2)}
+        state = State(versions=versions, aliases=aliases)
         monkeypatch.setattr(registry, "read", lambda uri, task: state)
 
     return say

@@ -14,6 +14,7 @@ import pytest
 from tidegate import files, package_store, promotion, promotion_log, recording, registry
 from tidegate.errors import DataError, PackageError, ParamsError, RegistryError, StaleDecisionError
 from tidegate.files import digest_folder, digest_json, read_json, write_json
+from tidegate.registry_state import DECISION
 
 Make = Callable[..., Path]
 PARAMS = """\
@@ -127,7 +128,7 @@ def test_the_first_candidate_that_passes_becomes_champion_and_best(world: World)
     assert world.log() == [(digest, None)]
     assert digest_folder(package_store.folder_of(digest)) == digest
     version = registry.read(world.uri, "channels").versions[1]
-    assert version.tags[registry.DECISION] == digest_json(read_json(world.data / "decision.json"))
+    assert version.tags[DECISION] == digest_json(read_json(world.data / "decision.json"))
     assert version.tags["tidegate.verdict"] == "pass"
 
 
@@ -217,7 +218,7 @@ def test_a_champion_judged_against_itself_stays_whatever_the_verdict(world: Worl
     world.decide("c1", verdict=verdict, champion=digest)
     assert world.promote() == "done"
     latest = digest_json(read_json(world.data / "decision.json"))
-    assert registry.read(world.uri, "channels").versions[1].tags[registry.DECISION] == latest
+    assert registry.read(world.uri, "channels").versions[1].tags[DECISION] == latest
     assert world.aliases() == {"champion": digest, "best": digest}
     assert world.log() == [(digest, None)]
     before = world.everything()

@@ -11,6 +11,7 @@ from mlflow.utils.validation import _validate_metric, _validate_param
 
 from tidegate import recording, registry
 from tidegate.files import digest_folder, digest_json, write_json
+from tidegate.registry_state import DECISION, DIGEST
 
 PARAMS = "train: {epochs: 2, warm_up: null, mask: [url], deterministic: true}\nprefix (odd): {a: x}\n"
 METRIC = {"value": 0.75, "low": 0.7, "high": 0.8}
@@ -65,8 +66,8 @@ def test_a_run_holds_what_was_judged(decided: tuple[Path, dict[str, Any]], empty
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, check=True, capture_output=True, text=True).stdout
     tags = {"verdict": "pass", "recipe": "r" * 64, "revision": head.strip(), "dirty": "false"}
     assert {f"tidegate.{key}": value for key, value in tags.items()}.items() <= run.data.tags.items()
-    assert version.tags[registry.DIGEST] == decision["candidate"]
-    assert version.tags[registry.DECISION] == run.data.tags[registry.DECISION] == digest_json(decision)
+    assert version.tags[DIGEST] == decision["candidate"]
+    assert version.tags[DECISION] == run.data.tags[DECISION] == digest_json(decision)
     assert version.source == str(root / "data" / "candidate")
 
 

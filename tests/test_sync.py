@@ -11,6 +11,7 @@ import yaml
 from tidegate import registry, reproduction, sync
 from tidegate.errors import ParamsError
 from tidegate.files import write_json
+from tidegate.registry_state import DIGEST, State, Version
 
 PARAMS = """\
 ingest: {task: channels}
@@ -43,11 +44,9 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def say(**aliases: str) -> None:
         numbers = {digest: number for number, digest in enumerate(sorted(set(aliases.values())), start=1)}
-        versions = {
-            n: registry.Version(number=n, tags={registry.DIGEST: digest}, run_id=None) for digest, n in numbers.items()
-        }
-        state = registry.State(versions=versions, aliases={alias: numbers[digest] for alias, digest in aliases.items()})
-        monkeypatch.setattr(registry, "read", lambda uri, task: state if task == "channels" else registry.State())
+        versions = {n: Version(number=n, tags={DIGEST: digest}, run_id=None) for digest, n in numbers.items()}
+        state = State(versions=versions, aliases={alias: numbers[digest] for alias, digest in aliases.items()})
+        monkeypatch.setattr(registry, "read", lambda uri, task: state if task == "channels" else State())
 
     return say
 
@@ -98,8 +97,8 @@ def test_pins_are_written_whatever_the_file_looks_like(
 
 
 def test_a_version_without_a_digest_is_not_pinned(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    foreign = registry.Version(number=1, tags={}, run_id=None)
-    state = registry.State(versions={1: foreign}, aliases={"champion": 1})
+    foreign = Version(number=1, tags={}, run_id=None)
+    state = State(versions={1: foreign}, aliases={"champion": 1})
     monkeypatch.setattr(registry, "read", lambda *_: state)
     assert not sync.sync(root)
 

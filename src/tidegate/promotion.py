@@ -15,6 +15,7 @@ from tidegate import package_store, params, promotion_log, recording, registry
 from tidegate.errors import PackageError, ParamsError, RegistryError, StaleDecisionError
 from tidegate.files import digest_folder, digest_json, read_json, sha256
 from tidegate.params import Range
+from tidegate.registry_state import DECISION, State
 
 Intent = Literal["promote", "keep", "done"]
 
@@ -135,13 +136,13 @@ def _won(decision: Mapping[str, Any]) -> bool:
     return bool(decision["verdict"] == "pass" and decision["champion"] != decision["candidate"])
 
 
-def _is_settled(state: registry.State, decision: Mapping[str, Any], what: Intent) -> bool:
+def _is_settled(state: State, decision: Mapping[str, Any], what: Intent) -> bool:
     """Whether a finished promote of this very decision stands in the registry, the store and the log."""
     version = state.of_digest(decision["candidate"])
     return (
         what != "promote"
         and version is not None
-        and version.tags.get(registry.DECISION) == digest_json(decision)
+        and version.tags.get(DECISION) == digest_json(decision)
         and (what == "keep") == (state.alias("challenger") == version)
         and (not _won(decision) or promotion_log.holds(decision))
         and (package_store.folder_of(decision["candidate"]) / "package.json").exists()
@@ -193,9 +194,7 @@ def is_best_ever(root: Path) -> bool:
     return best is None or best["accuracy"]["value"] >= 0
 
 
-def _point_aliases(
-    settings: Settings, state: registry.State, decision: Mapping[str, Any], number: int, *, best: bool
-) -> None:
+def _point_aliases(settings: Settings, state: State, decision: Mapping[str, Any], number: int, *, best: bool) -> None:
     """Sets each alias that is not right yet; the champion last, since the others follow from it."""
     writer = registry.Registry(settings.uri(), decision["task"])
     champion = state.alias("champion")

@@ -10,6 +10,7 @@ from typing import Any
 
 from tidegate import params, registry
 from tidegate.files import digest_json, read_json
+from tidegate.registry_state import DECISION
 
 
 def record(root: Path, uri: str, decision: Mapping[str, Any], package: Path) -> int:
@@ -27,7 +28,7 @@ def record(root: Path, uri: str, decision: Mapping[str, Any], package: Path) -> 
         files=[data / "decision.json", *(data / name for name in decision["evidence"] if (data / name).is_file())],
         curves=curves(data / "curves.csv"),
     )
-    tags |= {registry.DECISION: digest}
+    tags |= {DECISION: digest}
     return writer.ensure_version(decision["candidate"], source=package, run_id=run_id, tags=tags)
 
 

@@ -1,58 +1,31 @@
-"""The MLflow registry: which package is the champion of a task, and what is known of every version.
+"""The MLflow registry: runs, versions and aliases are written here, and a server is asked.
 
-The only importer of mlflow, and only where something is written: aliases and tags of a database are
-read by SQL, because importing mlflow takes seconds and a run with nothing to do should not.
+The only importer of mlflow, and only where it is needed: a database is read by SQL, in `registry_state`.
 What is promoted, and when, is decided elsewhere.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tidegate import registry_state
 from tidegate.errors import RegistryError
 from tidegate.files import replacing, var_folder
+from tidegate.registry_state import (
+    DECISION,
+    DIGEST,
+    State,
+    Version,
+    checked,
+    is_server,
+    unreachable,
+    without_password,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-DIGEST = "tidegate.digest"
-"""The tag of a version that holds the digest of its package."""
-DECISION = "tidegate.decision"
-"""The tag of a run and a version that holds the digest of the decision it rests on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """One registered package."""
-
-    number: int
-    tags: Mapping[str, str]
-    run_id: str | None
-
-    @property
-    def digest(self) -> str | None:
-        """The digest of its package; None for a version that somebody else registered."""
-        return self.tags.get(DIGEST)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What the registry says of one task at one moment."""
-
-    versions: Mapping[int, Version] = field(default_factory=dict)
-    aliases: Mapping[str, int] = field(default_factory=dict)
-
-    def alias(self, name: str) -> Version | None:
-        """The version behind an alias."""
-        return self.versions.get(self.aliases[name]) if name in self.aliases else None
-
-    def of_digest(self, digest: str) -> Version | None:
-        """The first version that was registered for a package."""
-        found = (version for _, version in sorted(self.versions.items()) if version.digest == digest)
-        return next(found, None)
 
 
 def default_uri() -> str:
@@ -66,66 +39,7 @@ def read(uri: str, task: str) -> State:
     Raises:
         RegistryError: the address is none, or the registry does not answer.
     """
-    if _is_server(uri):
-        return _read_from_server(uri, task)
-    file = _checked(uri)
-    return State() if file and not file.exists() else _read_from_database(uri, task)
-
-
-def _is_server(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
-
-
-def _checked(uri: str) -> Path | None:
-    """Holds that a database may have this address; its file, where it has one.
-
-    Raises:
-        RegistryError: it is no address, a database in memory, or lies in no folder.
-    """
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    what = f"the registry at {_without_password(uri)!r}"
-    if "://" not in uri:
-        remedy = "Set promote.tracking_uri to sqlite:///…, postgresql://… or null"
-        raise RegistryError(what, "is no address: it has no scheme", remedy)
-    try:
-        url = make_url(uri)
-    except (ArgumentError, ValueError) as error:  # a port that is no number is a ValueError
-        raise _unreachable(uri, error) from error
-    if not url.drivername.startswith("sqlite"):
-        return None
-    if url.database in (None, "", ":memory:"):
-        raise RegistryError(what, "is in memory and ends with the process", "Name a file, as sqlite:////path/mlflow.db")
-    if not (file := Path(str(url.database))).parent.is_dir():
-        raise RegistryError(what, f"the folder {file.parent} is missing", "Make it, or correct promote.tracking_uri")
-    return file
-
-
-def _read_from_database(uri: str, task: str) -> State:
-    from sqlalchemy import create_engine, inspect, text
-    from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.pool import NullPool
-
-    queries = {
-        "versions": "SELECT version, run_id FROM model_versions WHERE name = :task AND current_stage != :deleted",
-        "tags": "SELECT version, key, value FROM model_version_tags WHERE name = :task",
-        "aliases": "SELECT alias, version FROM registered_model_aliases WHERE name = :task",
-    }
-    values = {"task": task, "deleted": "Deleted_Internal"}
-    try:
-        engine = create_engine(uri, poolclass=NullPool)
-        with engine.connect() as connection:
-            if not inspect(connection).has_table("registered_model_aliases"):
-                return State()
-            rows = {name: connection.execute(text(query), values).all() for name, query in queries.items()}
-    except (SQLAlchemyError, ImportError) as error:  # a driver that is not installed is an ImportError
-        raise _unreachable(uri, error) from error
-    tags: dict[int, dict[str, str]] = {}
-    for number, key, value in rows["tags"]:
-        tags.setdefault(number, {})[key] = value
-    versions = {n: Version(number=n, tags=tags.get(n, {}), run_id=run_id) for n, run_id in rows["versions"]}
-    return State(versions=versions, aliases={alias: number for alias, number in rows["aliases"] if number in versions})
+    return _read_from_server(uri, task) if is_server(uri) else registry_state.read(uri, task)
 
 
 def _read_from_server(uri: str, task: str) -> State:
@@ -142,24 +56,8 @@ def _read_from_server(uri: str, task: str) -> State:
         }
         aliases = dict(client.get_registered_model(task).aliases) if found else {}
     except (MlflowException, ValueError, OSError) as error:  # of an address; of the network
-        raise _unreachable(uri, error) from error
+        raise unreachable(uri, error) from error
     return State(versions=found, aliases={alias: int(number) for alias, number in aliases.items()})
-
-
-def _unreachable(uri: str, error: Exception) -> RegistryError:
-    told = str(error).splitlines()[0] if str(error) else ""
-    if secret := uri.partition("://")[2].rpartition("@")[0]:
-        told = told.replace(f"{secret}@", "")
-    remedy = "Check promote.tracking_uri in params.yaml"
-    if uri.startswith("sqlite") and any(words in str(error) for words in ("malformed", "not a database")):
-        remedy = "Restore it from a backup (docs/operate.md), or move it away to begin a new registry"
-    cause = f"does not answer ({type(error).__name__}: {told[:200]})"
-    return RegistryError(f"the registry at {_without_password(uri)}", cause, remedy)
-
-
-def _without_password(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 class Registry:
@@ -170,9 +68,9 @@ class Registry:
     """
 
     def __init__(self, uri: str, task: str) -> None:
-        if _is_server(uri):
+        if is_server(uri):
             remedy = "Name its database in promote.tracking_uri, such as sqlite:///… or postgresql://…"
-            raise RegistryError(f"the registry at {_without_password(uri)}", "is a server; it can be read only", remedy)
+            raise RegistryError(f"the registry at {without_password(uri)}", "is a server; it can be read only", remedy)
         self.uri = uri
         self.task = task
         self._client = _initialized(uri)
@@ -280,7 +178,7 @@ def _initialized(uri: str) -> "MlflowClient":
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    _checked(uri)
+    checked(uri)
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with locked():
@@ -289,7 +187,7 @@ def _initialized(uri: str) -> "MlflowClient":
             client = MlflowClient(uri, uri)
             client.search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError, ValueError, ImportError, OSError) as error:
-            raise _unreachable(uri, error) from error
+            raise unreachable(uri, error) from error
     return client
 
 
