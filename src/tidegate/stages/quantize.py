@@ -1,0 +1,221 @@
+"""Makes int8 candidates of the exported packages, fits every package's temperature, and says what each of them lost.
+
+It chooses nothing: `compare` measures what it leaves, and `select` decides.
+"""
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tidegate import files
+from tidegate.errors import DataError, ModelError, PackageError, ParamsError
+from tidegate.params import Range
+
+if TYPE_CHECKING:
+    import onnx
+    import polars as pl
+
+    from tidegate.evidence.statistics import Floats
+    from tidegate.model.quantization import Bounds
+    from tidegate.package import Package
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An int8 package to make."""
+
+    of: str
+    """The exported package that it is made from."""
+    activations: Literal["dynamic", "static"]
+    """The scales of what goes into matrix products: computed from each batch, or fixed ones from training texts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params:
+    """Which int8 packages are made, and how."""
+
+    candidates: dict[str, Candidate]
+    """By name, which is also its folder's."""
+    calibration_rows: Annotated[int, Range(ge=1)]
+    """Training texts, a seeded sample, that fixed scales are taken from."""
+    calibration_method: Literal["minmax", "percentile"]
+    """What of them is kept apart: all values, or all but the most extreme ones of each text."""
+    percentile: Annotated[float, Range(gt=50, le=100)]
+    """Percent of a text's values that lie below the upper bound (and above the lower one); for percentile."""
+    flip_rows: Annotated[int, Range(ge=1)]
+    """Validation texts, a seeded sample, that are asked for in different company."""
+    replicates: Annotated[int, Range(ge=200, le=100_000)]
+    """How often the groups are drawn anew for an interval."""
+    seed: Annotated[int, Range(ge=0, lt=2**31)]
+    """Of the samples, of the company and of the intervals."""
+
+    def problems(self) -> list[str]:
+        """Names that can be no folder's."""
+        return [
+            f"candidates.{name}: the name must consist of letters, digits, '_', '.' and '-', and begin with a letter"
+            for name in self.candidates
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name)
+        ]
+
+
+def run(
+    params: Params, *, exported: Path, train: Path, validation: Path, task: Path, packages: Path, quantization: Path
+) -> None:
+    """Writes `packages/NAME/` for every exported package and every candidate, and `quantization.json`."""
+    import polars as pl
+
+    sources = _sources(exported)
+    _check(params.candidates, sources)
+    described, rows = files.read_json(task, "labels", "slices"), pl.read_parquet(validation)
+    if not len(rows):
+        raise DataError(str(validation), "holds no rows", "Raise split's validation share, or take more rows")
+    texts = _sample(pl.read_parquet(train, columns=["text"]), params.calibration_rows, params.seed)["text"].to_list()
+    with files.replacing(packages) as draft:
+        draft.mkdir()
+        for name, source in sources.items():
+            files.copy_folder(source.folder, draft / name)
+        for name, candidate in params.candidates.items():
+            _make(params, candidate, sources[candidate.of], texts, draft / name)
+        origins: dict[str, tuple[str, str | None]] = {name: (name, None) for name in sources}
+        origins |= {name: (candidate.of, candidate.activations) for name, candidate in params.candidates.items()}
+        found = {
+            name: {
+                "of": of,
+                "activations": activations,
+                **_finished(params, draft / name, sources[of], rows, described),
+            }
+            for name, (of, activations) in origins.items()
+        }
+        files.write_json(quantization, found)
+    for name, entry in found.items():
+        print(_line(name, entry))
+
+
+def _sources(exported: Path) -> dict[str, "Package"]:
+    from tidegate.package import Package
+
+    folders = sorted(folder for folder in exported.iterdir() if folder.is_dir()) if exported.is_dir() else []
+    if not folders:
+        raise PackageError(str(exported), "holds no package", "Run `dvc repro export`")
+    return {folder.name: Package.load(folder) for folder in folders}
+
+
+def _check(candidates: Mapping[str, Candidate], sources: Mapping[str, "Package"]) -> None:
+    known = ", ".join(sources)
+    problems = [
+        f"quantize.candidates.{name}.of: no package {candidate.of!r} is exported; there are: {known}"
+        for name, candidate in candidates.items()
+        if candidate.of not in sources
+    ]
+    problems += [
+        f"quantize.candidates.{name}: an exported package has this name; there are: {known}"
+        for name in candidates
+        if name in sources
+    ]
+    if problems:
+        raise ParamsError("params.yaml", problems)
+
+
+def _sample(rows: "pl.DataFrame", count: int, seed: int) -> "pl.DataFrame":
+    return rows.sample(min(count, len(rows)), seed=seed, shuffle=True)
+
+
+def _make(params: Params, candidate: Candidate, source: "Package", texts: list[str], folder: Path) -> None:
+    import onnx
+
+    from tidegate.model import quantization
+
+    graph = onnx.load(source.folder / "model.onnx")
+    if not quantization.inputs(graph):
+        cause = "its graph holds no matrix product that could be quantized"
+        raise ModelError(str(source.folder), cause, f"Take {folder.name} out of quantize.candidates")
+    bounds = None if candidate.activations == "dynamic" else _bounds(params, graph, source, texts)
+    _write(folder, quantization.quantized(graph, bounds), source, temperature=1.0)
+
+
+def _bounds(params: Params, graph: "onnx.ModelProto", source: "Package", texts: list[str]) -> "Bounds":
+    import numpy as np
+
+    from tidegate.model import quantization
+
+    rows = (np.array([tokens], dtype=np.int64) for tokens in source.encode(texts))  # one by one: without padding
+    feeds = ({"input_ids": row, "attention_mask": np.ones_like(row)} for row in rows)
+    return quantization.observed(graph, feeds, method=params.calibration_method, percentile=params.percentile)
+
+
+def _write(folder: Path, graph: "onnx.ModelProto", source: "Package", *, temperature: float) -> None:
+    import onnx
+
+    from tidegate import package
+
+    with tempfile.TemporaryDirectory(prefix="tidegate-") as drafts:
+        onnx.save(graph, Path(drafts) / "model.onnx")
+        package.write(
+            folder, model=Path(drafts) / "model.onnx", tokenizer=source.folder / "tokenizer.json",
+            metadata={**source.metadata, "name": folder.name, "temperature": temperature},
+        )  # fmt: skip
+
+
+def _finished(
+    params: Params, folder: Path, source: "Package", rows: "pl.DataFrame", described: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Puts the temperature into a package; gives its entry of `quantization.json`."""
+    import numpy as np
+
+    from tidegate import package
+    from tidegate.evidence import calibration, latency
+
+    made, texts = package.Package.load(folder), rows["text"].to_list()
+    logits, plain = made.logits(texts), source.logits(texts)
+    labels = np.array([described["labels"].index(label) for label in rows["label"]])
+    temperature = calibration.temperature(logits, labels)
+    flips = _flips(params, made, rows)
+    metadata = {**made.metadata, "temperature": temperature}
+    package.write(folder, model=folder / "model.onnx", tokenizer=folder / "tokenizer.json", metadata=metadata)
+    difference = np.abs(logits - plain)
+    return {
+        "bytes": latency.size(made),
+        "temperature": temperature,
+        "before": _quality(params, calibration.probabilities(logits, 1.0), rows, described),
+        "after": _quality(params, calibration.probabilities(logits, temperature), rows, described),
+        "logit_difference": {"max": float(difference.max()), "mean": float(difference.mean())},
+        "labels_kept": float(np.mean(logits.argmax(axis=1) == plain.argmax(axis=1))),
+        "flips": flips,
+    }
+
+
+def _quality(
+    params: Params, probabilities: "Floats", rows: "pl.DataFrame", described: Mapping[str, Any]
+) -> dict[str, Any]:
+    from tidegate.evidence import predictions, scoring
+
+    p = predictions.from_rows(rows, described["labels"], probabilities, [])
+    found = scoring.metrics(p, replicates=params.replicates, seed=params.seed)
+    return {name: found[name] for name in ("log_loss", "expected_calibration_error")}
+
+
+def _flips(params: Params, made: "Package", rows: "pl.DataFrame") -> float:
+    from tidegate.evidence import neighbours
+
+    texts = _sample(rows, params.flip_rows, params.seed)["text"].to_list()
+    ways = neighbours.compositions(list(map(len, made.encode(texts))), batch_size=32, seed=params.seed)
+
+    def decide(batch: list[int]) -> Any:
+        return made.logits([texts[row] for row in batch], batch_size=len(batch)).argmax(axis=1)
+
+    return neighbours.flips(decide, ways, len(texts))
+
+
+def _line(name: str, entry: Mapping[str, Any]) -> str:
+    loss, ece = (
+        [entry[when][figure]["value"] for when in ("before", "after")]
+        for figure in ("log_loss", "expected_calibration_error")
+    )
+    return (
+        f"{name}: {entry['bytes'] / 1e6:,.1f} MB, {entry['labels_kept']:.1%} of the labels kept, {entry['flips']:.1%} "
+        f"change in other company; temperature {entry['temperature']:.2f}: log loss {loss[0]:.3f} to {loss[1]:.3f}, "
+        f"calibration error {ece[0]:.3f} to {ece[1]:.3f}"
+    )
