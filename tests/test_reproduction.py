@@ -122,6 +122,12 @@ def test_a_missing_input_is_named(pipeline: Make) -> None:
         reproduction.reproduce(root)
 
 
+def test_a_message_of_dvc_ends_with_one_full_stop(pipeline: Make) -> None:
+    root = pipeline({"one": {**toy("one", outs=("one.txt",)), "params": ["nowhere"]}}, **{"params.yaml": "a: 1"})
+    with pytest.raises(PipelineError, match=r"nowhere.*'params\.yaml'\. See the message above"):
+        reproduction.reproduce(root)
+
+
 def test_stages_of_several_threads_run_at_once_and_none_is_lost(
     pipeline: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

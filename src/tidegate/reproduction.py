@@ -128,7 +128,7 @@ def _explained(error: BaseException) -> tuple[str, str, str]:
     if failed := next((link for link in chain if isinstance(link, StageCmdFailedError)), None):
         remedy = "Its own message stands above. Mend that and run again: what was finished is kept"
         return what, f"ended with exit code {str(failed).rpartition(' ')[2]}", remedy
-    causes = [" ".join(str(link).split()) for link in chain if not isinstance(link, ReproductionError)]
+    causes = [" ".join(str(link).split()).rstrip(".") for link in chain if not isinstance(link, ReproductionError)]
     return what, ": ".join(causes), "See the message above and `dvc status`, then run again"
 
 
