@@ -31,21 +31,30 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the disk is full.
     """
-    draft: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent))
-        inner = draft / path.name
-        yield inner
-        _put_in_place(inner, path, aside=draft / ".previous")
+        with scratch(path.parent, path.name) as folder:
+            draft = folder / path.name
+            yield draft
+            _put_in_place(draft, path, aside=folder / ".previous")
     except Exception as error:
         if disk_is_full(error, path.parent):
             raise DataError(str(path), "no space is left on the disk", "Free some and run again") from error
         raise
+
+
+@contextmanager
+def scratch(parent: Path, name: str) -> Iterator[Path]:
+    """Yields an empty folder in `parent` to work in, removed in the end; those of killed processes are removed first.
+
+    `name` says whose it is: folders of another name, and those of processes that run, are left alone.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(parent, name)
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}.{os.getpid()}.", dir=parent))
+    try:
+        yield folder
     finally:
-        if draft:
-            shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def disk_is_full(error: BaseException, folder: Path) -> bool:
@@ -57,12 +66,11 @@ def disk_is_full(error: BaseException, folder: Path) -> bool:
     return folder.exists() and shutil.disk_usage(folder).free < _CHUNK
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Drafts that killed processes left."""
-    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
-        pid = draft.name.split(".")[-2]
+def _remove_abandoned(parent: Path, name: str) -> None:
+    for folder in parent.glob(f".{glob.escape(name)}.*.*"):
+        pid = folder.name.split(".")[-2]
         if pid.isdigit() and not _runs(int(pid)):
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _runs(pid: int) -> bool:

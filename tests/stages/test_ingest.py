@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,18 @@ def test_nothing_is_left_behind_but_the_artifacts() -> None:
     with pytest.raises(TidegateError):
         run(sources=[{"address": "data/raw/gone.csv"}])
     assert sorted(path.name for path in Path("data").iterdir()) == ["manifest.json", "raw", "records.parquet"]
+
+
+def test_what_a_killed_run_left_goes_with_the_next_one_and_nothing_else(project: Path) -> None:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    folders = [f".ingest.{done.pid}.abc", f".ingest.{os.getpid()}.abc", f".ingest-else.{done.pid}.abc", ".ingest-abc"]
+    for folder in folders:
+        (project / "data" / folder).mkdir()
+        (project / "data" / folder / "ingest.duckdb").touch()
+    write("text,label\ngood,positive\n")
+    run()
+    assert sorted(path.name for path in (project / "data").glob(".*")) == sorted(folders[1:])
 
 
 def test_a_failed_run_leaves_the_artifacts_of_the_last_one() -> None:

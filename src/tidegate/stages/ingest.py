@@ -6,7 +6,6 @@ What is wrong with a row is `validate`'s business: here rows are only read, shap
 import errno
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,11 +166,10 @@ def run(params: Params, *, inputs: Mapping[str, Any], raw: Path, records: Path, 
 
 @contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
-    """A folder on the disk of the artifacts, for the copies and the database, removed in the end."""
+    """A folder on the disk of the artifacts, for the copies and the database."""
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".ingest-", dir=parent) as folder:
-            yield Path(folder)
+        with files.scratch(parent, "ingest") as folder:
+            yield folder
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
