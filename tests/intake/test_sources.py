@@ -1,19 +1,14 @@
 import hashlib
-import http.server
 import subprocess
-import threading
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
-from huggingface_hub import constants
 
 from tidegate import files
 from tidegate.errors import SourceError
-from tidegate.intake import sources
+from tidegate.intake import hub, sources
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -181,69 +176,12 @@ def test_a_path_with_a_null_character_is_refused() -> None:
         sources.fetch("data/raw/a\0.csv")
 
 
-# --- the hub
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """Serves one file of one data set at one commit, as the hub's `resolve` address does."""
-
-    def do_HEAD(self) -> None:
-        known = self.path in (f"/datasets/own/set/resolve/{rev}/data/a.csv" for rev in (COMMIT, "main"))
-        self.send_response(200 if known else 404)
-        body = b"text\nfrom the hub\n" if known else b""
-        if known:
-            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-        else:
-            self.send_header("X-Error-Code", "EntryNotFound")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    do_GET = do_HEAD  # noqa: N815
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    yield
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_hub_file_is_fetched_though_the_hub_is_off_otherwise(hub: None) -> None:
-    address = f"hf://datasets/own/set@{COMMIT}/data/a.csv"
-    assert sources.fetch(address).read_text() == "text\nfrom the hub\n"
-    assert constants.HF_HUB_OFFLINE is True
-    assert sources.unpinned(address) is None
-
-
-def test_a_revision_that_may_move_is_taken_and_said(hub: None) -> None:
-    address = "hf://datasets/own/set@main/data/a.csv"
-    assert sources.fetch(address).read_text() == "text\nfrom the hub\n"
-    assert "follows 'main', which may move" in (sources.unpinned(address) or "")
-
-
-def test_a_hub_file_that_is_not_there_is_a_source_error_and_the_hub_is_off_again(hub: None) -> None:
-    with pytest.raises(SourceError, match="the hub does not give it"):
-        sources.fetch(f"hf://datasets/own/set@{COMMIT}/data/b.csv")
-    assert constants.HF_HUB_OFFLINE is True
-
-
-def test_a_hub_model_is_a_folder_without_pickled_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda **options: asked.update(options) or tmp_path)
-    assert sources.fetch(f"hf://own/model@{COMMIT}") == tmp_path
-    assert (asked["repo_id"], asked["repo_type"], asked["revision"]) == ("own/model", "model", COMMIT)
-    assert "*.safetensors" in asked["allow_patterns"]
-    assert not [pattern for pattern in asked["allow_patterns"] if pattern in ("*", "*.bin", "*.pt")]
+def test_an_address_of_the_hub_is_fetched_from_there_into_the_downloads(
+    monkeypatch: pytest.MonkeyPatch, var: Path
+) -> None:
+    monkeypatch.setattr(hub, "fetch", lambda address, *, cache: cache / address)
+    assert sources.fetch("hf://own/model@main") == var / "downloads" / "hub" / "hf://own/model@main"
+    assert "may move" in (sources.unpinned("hf://own/model@main") or "")
 
 
 def test_a_model_folder_has_to_be_pinned_and_to_be_what_its_pin_says(tmp_path: Path) -> None:

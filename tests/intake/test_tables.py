@@ -221,11 +221,6 @@ def test_a_select_reaches_nothing_of_the_machine(filled: duckdb.DuckDBPyConnecti
         tables.select(filled, query.format(folder=tmp_path), key="ingest.select")
 
 
-def test_a_message_of_duckdb_ends_without_a_mark_of_its_own() -> None:
-    error = duckdb.BinderException('Binder Error: column "nope" not found in FROM clause!\n\nLINE 1: SELECT')
-    assert tables.cause(error) == 'column "nope" not found in FROM clause'
-
-
 def test_a_table_that_is_not_there_is_named_with_one_that_is_near(filled: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(ParamsError, match=r'Table with name mein does not exist \(Did you mean "mine"\?\)'):
         tables.select(filled, "FROM mein", key="ingest.select")
@@ -254,11 +249,6 @@ def test_the_text_of_a_record_stands_in_no_error(
     assert "private" not in str(caught.value)
     assert "more" not in caught.value.cause
     assert caught.value.cause
-
-
-def test_a_line_that_cannot_be_read_is_not_quoted() -> None:
-    error = duckdb.InvalidInputException("Invalid Input Error: CSV Error on Line: 3\nOriginal Line: private\nodd")
-    assert tables.cause(error) == "line 3 cannot be taken apart into cells"
 
 
 def test_a_full_disk_is_named_when_a_database_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

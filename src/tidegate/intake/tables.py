@@ -6,9 +6,7 @@ What a layout leaves open is inferred and said. What the tables mean is the call
 # ruff: noqa: S608  (names and texts go into SQL through `identifier` and `literal` alone)
 
 import csv
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +15,7 @@ import duckdb
 
 from tidegate.errors import DataError, ParamsError, SourceError
 from tidegate.intake import plaintext
+from tidegate.intake.duckdb_errors import cause, explained, is_full, without_values
 
 LONGEST = 2_000_000
 """Bytes that a line of a CSV or TSV file may have; what is longer is an unclosed quote or no text of people."""
@@ -58,7 +57,7 @@ def connect(database: Path) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(database), config={**_SETTINGS, "temp_directory": f"{database}.spill"})
         connection.execute(f"SET TimeZone = 'UTC'; CREATE SCHEMA IF NOT EXISTS {WORK}")
     except duckdb.OperationalError as error:
-        if not _is_full(error):
+        if not is_full(error):
             raise
         raise DataError(str(database.parent), "no space is left on the disk", "Free some and run again") from error
     return connection
@@ -137,7 +136,7 @@ def _only(name: str, kind: str, layout: Layout, *foreign: str) -> None:
 
 
 def _create(connection: duckdb.DuckDBPyConnection, name: str, relation: str) -> None:
-    with _explained(name):
+    with explained(name):
         connection.execute(f"CREATE TABLE main.{identifier(name)} AS SELECT * FROM {relation}")
 
 
@@ -198,7 +197,7 @@ def _names(
 def _read_lines(connection: duckdb.DuckDBPyConnection, name: str, path: Path, layout: Layout) -> list[str]:
     _only(name, "jsonl", layout, "delimiter", "header", "columns", "quote")
     file = f"{literal(str(path))}, format = 'newline_delimited', records = 'true', maximum_object_size = {LONGEST}"
-    with _explained(name):
+    with explained(name):
         names = list(columns(connection, f"read_json({file}, sample_size = -1, maximum_depth = 1)"))
     kinds = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in names)
     _create(connection, name, f"read_json({file}, columns = {{{kinds}}})")
@@ -234,58 +233,3 @@ def select(connection: duckdb.DuckDBPyConnection, query: str, *, key: str) -> st
     except duckdb.Error as error:
         raise ParamsError("params.yaml", [f"{key}: {cause(error)}"]) from error
     return f"{WORK}.shaped"
-
-
-# --- errors
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    try:
-        yield
-    except duckdb.Error as error:
-        if _is_full(error):
-            raise DataError(name, "no space is left on the disk for its table", "Free some and run again") from error
-        raise SourceError(name, cause(error), _remedy(str(error))) from error
-
-
-def _is_full(error: duckdb.Error) -> bool:
-    return any(words in str(error) for words in ("No space left", "Disk quota exceeded"))
-
-
-def without_values(error: duckdb.Error) -> str:
-    """`cause` for an error of a value: DuckDB quotes the value, which may be the text of a record."""
-    message = re.split(r"\n\nLINE \d+:", str(error))[0]
-    if not (found := re.match(r"""([^"']*)["'](.*)""", message, re.DOTALL)):
-        return cause(error)
-    before, after = found.groups()
-    target = re.search(r"""["'] (?:to|can't be cast to the destination type) ([A-Z0-9]+)\b[^"']*$""", after)
-    before = re.sub(r"^[A-Z]\w+(?: \w+)* Error: ", "", " ".join(before.split()))
-    return f"{before} …" + (f" to {target[1]}" if target else "")
-
-
-def cause(error: duckdb.Error) -> str:
-    """What went wrong, in one line without DuckDB's advice; a text out of the data is cut short."""
-    message = str(error)
-    if found := re.search(r"CSV Error on Line: (\d+)", message):
-        expected = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-        if expected:
-            return f"line {int(found[1]):,} has {expected[2]} cells where {expected[1]} are expected"
-        if "Maximum line size" in message:
-            return f"line {int(found[1]):,} is longer than {LONGEST:,} bytes"
-        if "unterminated quote" in message:
-            return f"line {int(found[1]):,} has a quote that is not closed, or text beside a quoted cell"
-        return f"line {int(found[1]):,} cannot be taken apart into cells"  # DuckDB quotes the line
-    message = re.split(r"\n\nLINE \d+:|\nPossible |\n\nPlease try|\s+Try (?:setting|auto-detecting)", message)[0]
-    message = re.sub(r"""(["'])[^"']*/([^"'/]*)\1""", r"\1\2\1", message)  # of a path the file's name
-    message = re.sub(r"[.!]? (Did you mean .*\?)$", r" (\1)", " ".join(message.split()))
-    message = re.sub(r"^[A-Z]\w+(?: \w+)* Error: ", "", message)
-    return message.rstrip(".! ") if len(message) <= 300 else f"{message[:297]}..."
-
-
-def _remedy(message: str) -> str:
-    if "CSV" in message:
-        return 'Mend the line, or set delimiter and quote as the file has them (quote: "" where nothing is quoted)'
-    if "JSON" in message or "json" in message:
-        return "Each line must be one JSON object"
-    return "Check the file and its `format`"
