@@ -1,8 +1,10 @@
 """Files are written whole or not at all, have one identity each, and `var/` is one for all worktrees."""
 
+import copy
 import errno
 import math
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -252,3 +254,14 @@ def test_json_that_lacks_a_key_is_damaged(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "x.json", "task") == {"task": "t"}
     with pytest.raises(DataError, match=r"x\.json: is damaged \(it lacks some of: task, labels\)"):
         files.read_json(tmp_path / "x.json", "task", "labels")
+
+
+def test_a_key_that_json_lacks_names_the_file_however_deep_it_is_asked_for(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", {"models": [{"candidate": {"digest": "d"}}]})
+    content = files.read_json(tmp_path / "x.json")
+    for broken in (content, content["models"][0], content["models"][0]["candidate"]):
+        with pytest.raises(DataError, match=r"x\.json: is damaged \(it lacks 'rows'\)\. Delete it and run `dvc repro`"):
+            broken["rows"]
+        assert broken.get("rows") is None
+        assert "rows" not in broken
+        assert pickle.loads(pickle.dumps(broken)) == copy.deepcopy(broken) == broken

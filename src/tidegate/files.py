@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from tidegate.errors import DataError
 
 _CHUNK = 1 << 20
+_RESTORE = "Delete it and run `dvc repro`, which restores it"
 
 
 @contextmanager
@@ -113,21 +114,32 @@ def write_json(path: Path, content: Any) -> None:
         )
 
 
+class _Object(dict[str, Any]):
+    """An object of a JSON file: who asks for a key that it lacks learns which file is at fault."""
+
+    def __init__(self, pairs: Iterable[tuple[str, Any]], path: Path) -> None:
+        super().__init__(pairs)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise DataError(str(self._path), f"is damaged (it lacks {key!r})", _RESTORE)
+
+
 def read_json(path: Path, *needs: str) -> Any:
-    """Reads JSON; where keys are named, a mapping that has them.
+    """Reads JSON; where keys are named, a mapping that has them. To ask later for one that is missing is a DataError.
 
     Raises:
         DataError: the file is missing or damaged.
     """
-    remedy = "Delete it and run `dvc repro`, which restores it"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=lambda pairs: _Object(pairs, path))
     except FileNotFoundError:
         raise DataError(str(path), "is missing", "Run `dvc repro`, which makes it") from None
     except ValueError as error:
-        raise DataError(str(path), f"is damaged ({error})", remedy) from None
+        raise DataError(str(path), f"is damaged ({error})", _RESTORE) from None
     if needs and not (isinstance(content, dict) and set(needs) <= set(content)):
-        raise DataError(str(path), f"is damaged (it lacks some of: {', '.join(needs)})", remedy)
+        raise DataError(str(path), f"is damaged (it lacks some of: {', '.join(needs)})", _RESTORE)
     return content
 
 
