@@ -41,7 +41,7 @@ def test_rows_are_read_across_the_chunks_of_the_file(tokens: Tokens) -> None:
 
 def test_ids_are_mapped_not_copied(tokens: Tokens) -> None:
     allocated = pa.total_allocated_bytes()
-    assert not Tokens(tokens.path)[5].flags.owndata
+    assert not Tokens(*tokens.paths)[5].flags.owndata
     assert pa.total_allocated_bytes() - allocated < 1024
 
 

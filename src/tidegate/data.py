@@ -3,7 +3,7 @@
 Knows nothing of models. Texts become tokens in `stages/tokenize.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,38 +22,50 @@ from tidegate.errors import DataError
 Rewrite = Callable[[NDArray[np.int32], int, int], NDArray[np.int32]]
 """Token ids, row and epoch to other token ids: augmentation."""
 
+UNLABELLED = -1
+"""In place of a label, where a row has none; losses leave it out."""
+
 _POOL = 50  # batches sorted by length together: enough to pad little, few enough to stay shuffled
 
 
 class Tokens:
-    """The rows of a token file, read through a memory map: opening costs no copy of the ids.
+    """The rows of some token files, one after the other, read through a memory map: opening costs no copy of the ids.
 
     Attributes:
-        labels: (rows,) int64, index into the task's labels.
+        labels: (rows,) int64, index into the task's labels, or `UNLABELLED`.
         lengths: (rows,) int32, tokens a row.
 
     Raises:
-        DataError: the file is missing, damaged or empty.
+        DataError: a file is missing or damaged, or all of them are empty.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with pa.memory_map(str(path)) as source:
-                table = pa.ipc.open_file(source).read_all()
-            self._ids = table.column("id")
-            self.labels: NDArray[np.int64] = table.column("label").to_numpy().astype(np.int64)
-            self.lengths: NDArray[np.int32] = table.column("length").to_numpy()
-            chunks = table.column("input_ids").chunks
-        except FileNotFoundError:
-            raise DataError(str(path), "is missing", "Run `dvc repro`, which makes it") from None
-        except (pa.ArrowInvalid, KeyError, OSError) as error:
-            raise DataError(str(path), f"is damaged ({error})", "Delete it and run `dvc repro`") from None
-        if not len(self.labels):
-            raise DataError(str(path), "holds no rows", "Give the split more rows") from None
+    def __init__(self, *paths: Path) -> None:
+        self.paths = paths
+        table = pa.concat_tables([_mapped(path) for path in paths])
+        if not len(table):
+            raise DataError(" and ".join(map(str, paths)), "holds no rows", "Give the split more rows")
+        self._ids = table.column("id")
+        self.labels: NDArray[np.int64] = table.column("label").to_numpy().astype(np.int64)
+        self.lengths: NDArray[np.int32] = table.column("length").to_numpy()
+        chunks = table.column("input_ids").chunks
         self._values = [chunk.values.to_numpy() for chunk in chunks]
         self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
         self._starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])
+
+    @classmethod
+    def encoded(cls, rows: Sequence[NDArray[np.int32]], labels: NDArray[np.int64], path: Path) -> "Tokens":
+        """Writes rows of ids as a token file, and opens it."""
+        lengths = np.fromiter(map(len, rows), np.int32, len(rows))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        columns = {
+            "id": pa.array([str(place) for place in range(len(rows))]), "label": pa.array(labels.astype(np.int16)),
+            "length": pa.array(lengths),
+            "input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(rows))),
+        }  # fmt: skip
+        table = pa.table(columns)
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        return cls(path)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,14 +76,28 @@ class Tokens:
         ids: NDArray[np.int32] = self._values[chunk][start:end]
         return ids
 
-    def __reduce__(self) -> tuple[type["Tokens"], tuple[Path]]:  # a spawned process maps the file itself
-        return Tokens, (self.path,)
+    def __iter__(self) -> Iterator[NDArray[np.int32]]:
+        return (self[row] for row in range(len(self)))
+
+    def __reduce__(self) -> tuple[type["Tokens"], tuple[Path, ...]]:  # a spawned process maps the files itself
+        return Tokens, self.paths
 
     @property
     def ids(self) -> list[str]:
         """The ids of the records, in the order of the rows."""
         found: list[str] = self._ids.to_pylist()
         return found
+
+
+def _mapped(path: Path) -> pa.Table:
+    columns = ("id", "label", "length", "input_ids")
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all().select(columns)
+    except FileNotFoundError:
+        raise DataError(str(path), "is missing", "Run `dvc repro`, which makes it") from None
+    except (pa.ArrowInvalid, KeyError, OSError) as error:
+        raise DataError(str(path), f"is damaged ({error})", "Delete it and run `dvc repro`") from None
 
 
 @dataclass(frozen=True, slots=True)

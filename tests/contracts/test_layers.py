@@ -4,7 +4,14 @@ import ast
 import sys
 from graphlib import TopologicalSorter
 
-L0 = {"tidegate.errors", "tidegate.params", "tidegate.pipeline", "tidegate.files", "tidegate.report"}
+L0 = {
+    "tidegate.errors",
+    "tidegate.params",
+    "tidegate.pipeline",
+    "tidegate.files",
+    "tidegate.fitting",
+    "tidegate.report",
+}
 L3_NAMES = {
     "__main__",
     "binding",

@@ -40,25 +40,27 @@ def artifacts(tmp_path: Path, package_folder: Callable[..., Path], monkeypatch: 
 
     monkeypatch.setattr(model_export, "load", lambda folder, labels: Shifted(folder))
     monkeypatch.setattr(model_export, "write_package", write_package)
-    (tmp_path / "teacher").mkdir()
-    (tmp_path / "teacher" / "shift").write_text("0")
+    for model in ("teacher", "students/student", "pruned/small"):
+        (tmp_path / model).mkdir(parents=True)
+        (tmp_path / model / "shift").write_text("0")
     (tmp_path / "task.json").write_text(json.dumps(TASK))
     (tmp_path / "normalization.json").write_text(json.dumps(NORMALIZATION))
     pl.DataFrame({"text": [f"good {'bad ' * n}" for n in range(40)]}).write_parquet(tmp_path / "validation.parquet")
     return {
-        "teacher": tmp_path / "teacher", "validation": tmp_path / "validation.parquet",
-        "normalization": tmp_path / "normalization.json", "task": tmp_path / "task.json",
-        "packages": tmp_path / "packages", "parity": tmp_path / "parity.json",
+        **{name: tmp_path / name for name in ("teacher", "students", "pruned", "exported")},
+        "validation": tmp_path / "validation.parquet", "normalization": tmp_path / "normalization.json", "task": tmp_path / "task.json",
+        "parity": tmp_path / "parity.json",
     }  # fmt: skip
 
 
-def test_the_teacher_becomes_a_package_with_its_parity(
+def test_every_model_becomes_a_package_with_its_parity(
     artifacts: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     export.run(PARAMS, **artifacts)
-    assert package.Package.load(artifacts["packages"] / "teacher").name == "teacher"
+    assert package.Package.load(artifacts["exported"] / "teacher").name == "teacher"
     parity = json.loads(artifacts["parity"].read_text())
-    assert parity == {"teacher": {"rows": 7, "labels_kept": 1.0, "max_logit_difference": pytest.approx(0, abs=1e-5)}}
+    same = {"rows": 7, "labels_kept": 1.0, "max_logit_difference": pytest.approx(0, abs=1e-5)}
+    assert parity == {"teacher": same, "student": same, "small": same}
     assert "on 7 texts" in capsys.readouterr().out
 
 
@@ -69,7 +71,7 @@ def test_a_package_that_answers_otherwise_stops_the_stage_and_nothing_is_written
     (artifacts["teacher"] / "shift").write_text(shift)
     with pytest.raises(ModelError, match="teacher: the package's logits differ by up to"):
         export.run(PARAMS, **artifacts)
-    assert not artifacts["packages"].exists()
+    assert not artifacts["exported"].exists()
     assert not artifacts["parity"].exists()
 
 
@@ -81,13 +83,11 @@ def test_what_is_tolerated_is_a_parameter(artifacts: dict[str, Path]) -> None:
     )
 
 
-def test_further_models_become_packages_beside_it(artifacts: dict[str, Path]) -> None:
-    export.export_all(
-        PARAMS, {"teacher": artifacts["teacher"], "student": artifacts["teacher"]}, texts=["good"],
-        normalization=NORMALIZATION, task=TASK, packages=artifacts["packages"], parity=artifacts["parity"],
-    )  # fmt: skip
-    assert sorted(folder.name for folder in artifacts["packages"].iterdir()) == ["student", "teacher"]
-    assert sorted(json.loads(artifacts["parity"].read_text())) == ["student", "teacher"]
+def test_two_models_of_one_name_are_told(artifacts: dict[str, Path]) -> None:
+    (artifacts["pruned"] / "small").rename(artifacts["pruned"] / "student")
+    with pytest.raises(ModelError, match=r"student: is a model in .*students and in .*pruned"):
+        export.run(PARAMS, **artifacts)
+    assert not artifacts["exported"].exists()
 
 
 def test_the_empty_text_and_one_that_is_cut_are_among_those_compared(artifacts: dict[str, Path]) -> None:

@@ -1,7 +1,6 @@
 """Stage train, on a tiny encoder with random weights."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,17 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+from tokenizers import Tokenizer
+from transformers import AutoModelForSequenceClassification
 
 from tidegate import files
 from tidegate.errors import ModelError, ParamsError
 from tidegate.model.checkpoints import Keeper
 from tidegate.model.training import Classifier
 from tidegate.params import bind
-from tidegate.stages import tokenize, train
+from tidegate.stages import train
 
 LABELS = ["negative", "positive"]
-GOOD, BAD = ["good", "fine", "great", "warm"], ["bad", "dull", "poor", "cold"]
-OTHER = ["a", "film", "story", "song", "with", "very", "this", "that"]
 
 PARAMS: dict[str, Any] = {
     "epochs": 3, "batch_size": 16, "accumulate": 1, "rounds": 1, "learning_rate": 0.01, "weight_decay": 0.01,
@@ -36,53 +33,6 @@ PARAMS: dict[str, Any] = {
 
 def pinned(folder: Path) -> str:
     return f"{folder}?sha256={files.digest_folder(folder)}"
-
-
-def make_encoder(folder: Path) -> Path:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *GOOD, *BAD, *OTHER, *"abcdefghijklmnopqrstuvwxyz"]
-    vocabulary = {piece: place for place, piece in enumerate(dict.fromkeys(pieces))}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.add_special_tokens(pieces[:4])
-    config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=24,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
-
-
-def write_texts(path: Path, rows: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    labels = [LABELS[int(random.random() < 0.6)] for _ in range(rows)]
-    texts = []
-    for label in labels:
-        words = [*random.choice(OTHER, int(random.integers(1, 9))), random.choice(GOOD if label == "positive" else BAD)]
-        texts.append(" ".join(random.permutation(words)))
-    pl.DataFrame({"id": [str(row) for row in range(rows)], "text": texts, "label": labels}).write_parquet(path)
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    make_encoder(folder / "pretrained")
-    write_texts(folder / "train.parquet", 150, seed=1)
-    write_texts(folder / "validation.parquet", 40, seed=2)
-    (folder / "task.json").write_text(json.dumps({"task": "films", "labels": LABELS, "slices": []}))
-    params = {"encoder": pinned(folder / "pretrained"), "max_length": 12, "batch_rows": 64}
-    tokenize.run(
-        bind(tokenize.Params, params, section="tokenize"),
-        **{name: folder / f"{name}.parquet" for name in ("train", "validation")},
-        **{name: folder / name for name in ("encoder", "tokens")},
-        task=folder / "task.json", tokenization=folder / "tokenization.json",
-    )  # fmt: skip
-    return folder
 
 
 class Stage:
@@ -421,14 +371,6 @@ def test_live_curves_follow_the_training_and_may_fail(
     monkeypatch.setattr("tidegate.registry.live", lambda *given: 1 / 0)
     stage.run(epochs=1)
     assert "Live curves are off: ZeroDivisionError" in capsys.readouterr().err
-
-
-def test_the_settings_are_those_of_the_params() -> None:
-    from dataclasses import fields
-
-    from tidegate.model.training import Settings
-
-    assert {field.name for field in fields(Settings)} <= {field.name for field in fields(train.Params)}
 
 
 @pytest.mark.parametrize("content", [None, "", '{"version": "1.0", "model"'])

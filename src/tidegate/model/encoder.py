@@ -12,12 +12,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from tidegate import files
 from tidegate.errors import ModelError
+from tidegate.model import anatomy
 
 _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
@@ -79,6 +82,15 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
+def save(model: PreTrainedModel, folder: Path, *, tokenizer_of: Path) -> None:
+    """Writes a trained classifier with the tokenizer that stands in another folder, whole or not at all."""
+    with files.replacing(folder) as draft:
+        model.eval().to("cpu").save_pretrained(draft)  # type: ignore[no-untyped-call]
+        copy_tokenizer(tokenizer_of, draft)
+        for file in files.walk(draft):
+            file.chmod(0o644)  # safetensors writes for the owner alone
+
+
 def tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of a folder that a stage made.
 
@@ -115,6 +127,13 @@ def positions(config: Mapping[str, Any]) -> int | None:
     return int(most) - (int(config.get("pad_token_id") or 0) + 1 if padded else 0)
 
 
+def position_rows(config: Any, folder: Path) -> int:
+    """How many rows of the table of positions are reached by texts that the tokenizer in `folder` has cut."""
+    most = int(config.max_position_embeddings)
+    longest = (tokenizer(folder).truncation or {}).get("max_length", most)
+    return min(most, int(longest) + most - (positions(config.to_dict()) or most))
+
+
 def load(
     folder: Path, labels: Sequence[str], *, dropout: float | None = None, trained: bool = False
 ) -> PreTrainedModel:
@@ -140,16 +159,28 @@ def load(
         )  # fmt: skip
         config.problem_type = "single_label_classification"
         _set_dropout(config, dropout)
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True,
-            dtype=torch.float32, output_loading_info=True,
-        )  # fmt: skip
+        model, missing = _with_weights(folder, config)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         cause = f"cannot be read as a sequence classifier ({_first_line(error)})"
         remedy = f"{_ANEW}, or correct `train.warm_start` where it comes from there" if trained else _OTHER
         raise ModelError(str(folder), cause, remedy) from error
-    _check_missing(folder, report["missing_keys"], trained=trained)
-    return model  # type: ignore[no-any-return]
+    _check_missing(folder, missing, trained=trained)
+    return model
+
+
+def _with_weights(folder: Path, config: Any) -> tuple[PreTrainedModel, Iterable[str]]:
+    """The model, and which weights of its configuration the folder lacks."""
+    if hasattr(config, anatomy.KEPT_HEADS):  # of shapes that the library does not know
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+        anatomy.refit(model)
+        found = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+        model.eval()  # type: ignore[no-untyped-call]
+        return model, found.missing_keys
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        folder, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True,
+        dtype=torch.float32, output_loading_info=True,
+    )  # fmt: skip
+    return model, report["missing_keys"]
 
 
 def check_vocabulary(folder: Path, encoder: Path) -> None:
@@ -206,25 +237,12 @@ def freeze(model: PreTrainedModel, *, embeddings: bool, layers: int) -> None:
             raise ModelError(type(model).__name__, "has no embeddings by that name", "Set `freeze.embeddings: false`")
         module.requires_grad_(False)
     if layers:
-        stack = layer_stack(model)
+        stack = anatomy.layer_stack(model)
         if layers > len(stack):
             cause = f"has {len(stack)} layers, of which {layers} cannot be frozen"
             raise ModelError(type(model).__name__, cause, "Lower `freeze.layers`")
         for layer in stack[:layers]:
             layer.requires_grad_(False)
-
-
-def layer_stack(model: PreTrainedModel) -> nn.ModuleList:
-    """The model's transformer layers, the lowest first.
-
-    Raises:
-        ModelError: they cannot be found.
-    """
-    count = model.config.num_hidden_layers
-    for module in model.base_model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise ModelError(type(model).__name__, "has no list of layers to be found", "Set `freeze.layers: 0`")
 
 
 def add_adapters(

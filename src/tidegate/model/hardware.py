@@ -21,6 +21,14 @@ def precision_of(wanted: str, accelerator: str) -> str:
     return "bf16-mixed" if fast else "32-true"
 
 
+def inference(accelerator: str, precision: str) -> tuple[torch.device, torch.autocast | None]:
+    """Where and how a trained model answers beside a training with these settings."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    low = precision_of(precision, accelerator).startswith("bf16")
+    return device, torch.autocast(device.type, torch.bfloat16) if low else None
+
+
 def _matrix_unit() -> bool:
     """Whether the CPU multiplies bfloat16 matrices in hardware (AMX); others emulate it, slowly."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
@@ -45,8 +53,8 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def mended() -> Iterator[None]:
-    """Turns what a user can mend into a domain error.
+def mended(section: str) -> Iterator[None]:
+    """Turns what a user can mend in a section of params into a domain error.
 
     Raises:
         ModelError: for lack of memory, or hardware that is not there.
@@ -55,9 +63,11 @@ def mended() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         cause = str(error).strip().split("\n")[0].rstrip(".! ")
-        raise ModelError("train.accelerator and train.devices", cause, "Set `auto` and 1, or what there is") from error
+        raise ModelError(
+            f"{section}.accelerator and {section}.devices", cause, "Set `auto` and 1, or what there is"
+        ) from error
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
             remedy = "Raise `accumulate` (smaller parts of a batch), or lower `batch_size` or `max_length`"
-            raise ModelError("train", "the memory is full", remedy) from error
+            raise ModelError(section, "the memory is full", remedy) from error
         raise

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from tidegate import files
-from tidegate.data import TokenDataset
+from tidegate.data import UNLABELLED, TokenDataset
 from tidegate.model import scores
 from tidegate.model.checkpoints import Round
 from tidegate.model.training import Outcome
@@ -27,8 +27,9 @@ def report(
     The train figures are of as many rows as validation has, in eval mode and without augmentation too, so that
     the gap between the two shows overfitting and nothing else.
     """
-    rows = len(train.tokens)
-    sample = np.sort(np.random.default_rng(seed).permutation(rows)[: len(validation.tokens)])
+    labelled = np.flatnonzero(train.tokens.labels != UNLABELLED)
+    drawn = np.random.default_rng(seed).permutation(len(labelled))[: len(validation.tokens)]
+    sample = np.sort(labelled[drawn])
     seen = scores.measure(model, train, batch_size=_BATCH, rows=sample, device=outcome.device)
     unseen = scores.measure(model, validation, batch_size=_BATCH, device=outcome.device)
     gap = {name: seen[name] - unseen[name] for name in ("accuracy", "macro_f1")}
@@ -41,7 +42,7 @@ def report(
         "epochs": _whole(last["epoch"]),
         "best_epoch": _whole(best["epoch"]),
         "steps": int(last["step"]),
-        "rows": rows,
+        "rows": len(train.tokens),
         "device": outcome.device,
         "precision": outcome.precision,
         "seconds": last["seconds"],

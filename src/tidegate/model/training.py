@@ -3,7 +3,6 @@
 Which model and which data is the caller's choice; nothing here reads params or writes artifacts.
 """
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,37 +15,14 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
-from tidegate.data import Batches
+from tidegate.data import UNLABELLED, Batches
 from tidegate.errors import ModelError
+from tidegate.fitting import Fitting
 from tidegate.model import checkpoints, hardware, progress
 from tidegate.model.optimization import parameter_groups, schedule
 from tidegate.model.scores import figures, tally
 
 _EVERY = 20  # steps between two looks at whether the loss is finite; each look waits for the device
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to train, as the params of a stage name and explain it."""
-
-    epochs: int
-    batch_size: int
-    accumulate: int
-    rounds: int
-    learning_rate: float
-    weight_decay: float
-    warmup: float
-    schedule: str
-    clip: float | None
-    label_smoothing: float
-    metric: str
-    patience: int | None
-    accelerator: str
-    devices: int | str
-    nodes: int
-    strategy: str
-    precision: str
-    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +41,19 @@ class Classifier(LightningModule):
 
     Args:
         model: called with `input_ids` and `attention_mask`, gives `logits` (rows x labels).
+        section: of the params that `settings` come from, for messages.
         weights: (labels,), what a row of each label counts; about 1 in the mean over the rows.
+        smoothing: share of a row's weight that all labels divide.
     """
 
-    def __init__(self, model: nn.Module, settings: Settings, *, weights: Tensor) -> None:
+    def __init__(
+        self, model: nn.Module, settings: Fitting, *, section: str, weights: Tensor, smoothing: float = 0.0
+    ) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
+        self.section = section
+        self.smoothing = smoothing
         self.register_buffer("label_weights", weights.float(), persistent=False)
         self._train = self._validation = torch.zeros(0)
         self._started = time.monotonic()
@@ -85,7 +67,7 @@ class Classifier(LightningModule):
     def losses(self, batch: dict[str, Tensor], logits: Tensor) -> Tensor:
         """The objective of each row: (rows,) float32."""
         labels = batch["labels"]
-        loss = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=self.settings.label_smoothing)
+        loss = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=self.smoothing)
         return loss * self.label_weights[labels]  # type: ignore[index]
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
@@ -99,15 +81,15 @@ class Classifier(LightningModule):
         torch.manual_seed(self.settings.seed + 1_000_003 * self.current_epoch + 7_919 * self.global_rank)
         self._train = torch.zeros(2, dtype=torch.float64, device="cpu")
         self._pending: list[Tensor] = []
-        self._pending_rows = 0
 
     @override
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         if index == 0:
             self._begin_round()
         logits = self.logits(batch)
-        self._pending.append(functional.cross_entropy(logits.detach(), batch["labels"], reduction="sum"))
-        self._pending_rows += len(logits)
+        labels = batch["labels"]
+        total = functional.cross_entropy(logits.detach(), labels, reduction="sum", ignore_index=UNLABELLED)
+        self._pending.append(torch.stack([total, (labels != UNLABELLED).sum()]))
         if (index + 1) % _EVERY == 0:
             self._settle()
         loss = self.losses(batch, logits).sum() * batch["share"]
@@ -120,14 +102,14 @@ class Classifier(LightningModule):
         Raises:
             ModelError: they are not finite.
         """
-        total = float(torch.stack(self._pending).double().sum()) if self._pending else 0.0
-        if not math.isfinite(total):
+        found = torch.stack(self._pending).double().sum(dim=0).cpu() if self._pending else torch.zeros(2)
+        if not found.isfinite().all():
             raise ModelError(
-                "train", f"the loss is no longer a finite number, shortly before step {self.global_step + 1:,}",
+                self.section, f"the loss is no longer a finite number, shortly before step {self.global_step + 1:,}",
                 "Lower `learning_rate`, lengthen `warmup`, set `clip: 1.0` or `precision: 32-true`",
             )  # fmt: skip
-        self._train += torch.tensor([total, self._pending_rows], dtype=torch.float64)
-        self._pending, self._pending_rows = [], 0
+        self._train += found
+        self._pending = []
 
     @override
     def on_validation_epoch_start(self) -> None:
@@ -210,9 +192,9 @@ def fit(module: Classifier, batches: Batches, *, folder: Path, key: str, live: p
     keeper = checkpoints.Keeper(
         folder, metric=settings.metric, patience=settings.patience, report=progress.Report(live)
     )
-    with hardware.quiet(), hardware.mended():
+    with hardware.quiet(), hardware.mended(module.section):
         trainer = _trainer(settings, keeper, folder)
-        steps = _check_steps(batches, settings, trainer.world_size)
+        steps = _check_steps(batches, module, trainer.world_size)
         lines = progress.Lines(steps=steps, rounds=settings.rounds, live=live)
         trainer.callbacks = [lines, *trainer.callbacks]  # type: ignore[attr-defined]
         if trainer.is_global_zero:
@@ -241,7 +223,7 @@ def _outcome(module: Classifier, trainer: Trainer, keeper: checkpoints.Keeper, f
     )
 
 
-def _trainer(settings: Settings, keeper: checkpoints.Keeper, folder: Path) -> Trainer:
+def _trainer(settings: Fitting, keeper: checkpoints.Keeper, folder: Path) -> Trainer:
     return Trainer(
         accelerator=settings.accelerator, devices=settings.devices, num_nodes=settings.nodes,
         strategy=settings.strategy, precision=hardware.precision_of(settings.precision, settings.accelerator),  # type: ignore[arg-type]
@@ -253,17 +235,18 @@ def _trainer(settings: Settings, keeper: checkpoints.Keeper, folder: Path) -> Tr
     )  # fmt: skip
 
 
-def _check_steps(batches: Batches, settings: Settings, world: int) -> int:
+def _check_steps(batches: Batches, module: Classifier, world: int) -> int:
     """The run's optimizer steps.
 
     Raises:
         ModelError: a batch is smaller than its parts, or an epoch has fewer steps than rounds.
     """
+    settings, section = module.settings, module.section
     if settings.batch_size < world * settings.accumulate:
         cause = f"a batch of {settings.batch_size} cannot be split over {world} devices x {settings.accumulate} parts"
-        raise ModelError("train.batch_size", cause, "Raise it, or lower `accumulate` or `devices`")
+        raise ModelError(f"{section}.batch_size", cause, "Raise it, or lower `accumulate` or `devices`")
     steps = batches.steps(world)
     if steps < settings.rounds:
         cause = f"an epoch has {steps} steps, fewer than `rounds` ({settings.rounds})"
-        raise ModelError("train.rounds", cause, "Lower it, or `batch_size`, or give more rows")
+        raise ModelError(f"{section}.rounds", cause, "Lower it, or `batch_size`, or give more rows")
     return steps * settings.epochs

@@ -34,22 +34,40 @@ def run(
     params: Params,
     *,
     teacher: Path,
+    students: Path,
+    pruned: Path,
     validation: Path,
     normalization: Path,
     task: Path,
-    packages: Path,
+    exported: Path,
     parity: Path,
 ) -> None:
-    """Writes `packages/NAME/` for each model and `parity.json`."""
+    """Writes `exported/NAME/` for each model and `parity.json`."""
     export_all(
         params,
-        {"teacher": teacher},
+        named(teacher, students, pruned),
         texts=_sample(validation, rows=params.parity_rows, seed=params.seed),
         normalization=files.read_json(normalization),
         task=files.read_json(task),
-        packages=packages,
+        exported=exported,
         parity=parity,
     )
+
+
+def named(teacher: Path, *folders: Path) -> dict[str, Path]:
+    """All models by name, the teacher first.
+
+    Raises:
+        ModelError: two of them have the same name.
+    """
+    found = {teacher.name: teacher}
+    for folder in folders:
+        for model in sorted(folder.iterdir()):
+            if model.name in found:
+                cause = f"is a model in {found[model.name].parent} and in {folder}"
+                raise ModelError(model.name, cause, "Rename one in distill.students or prune.models")
+            found[model.name] = model
+    return found
 
 
 def export_all(
@@ -59,14 +77,14 @@ def export_all(
     texts: list[str],
     normalization: dict[str, Any],
     task: dict[str, Any],
-    packages: Path,
+    exported: Path,
     parity: Path,
 ) -> None:
     """Exports `models` (name: folder) in their order; nothing is written unless all of them pass."""
     from tidegate.model import export
 
     found = {}
-    with files.replacing(packages) as draft:
+    with files.replacing(exported) as draft:
         for name, folder in models.items():
             classifier = export.load(folder, labels=task["labels"])
             export.write_package(

@@ -3,20 +3,17 @@
 The training itself is in `model/training.py`; a run that was killed goes on from `<teacher>.partial`.
 """
 
-import os
-import pkgutil
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tidegate import files
+from tidegate.fitting import Fitting, spare_cores
 from tidegate.params import Range
 
 if TYPE_CHECKING:
     from tidegate.data import Batches, TokenDataset
-    from tidegate.model.progress import Log
     from tidegate.model.training import Classifier
 
 
@@ -63,35 +60,8 @@ class Augmentation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params:
+class Params(Fitting):
     """How the teacher is trained."""
-
-    epochs: Annotated[int, Range(ge=1, le=1000)]
-    """Times every training row is seen, at most."""
-
-    batch_size: Annotated[int, Range(ge=1)]
-    """Rows an optimizer step, over all devices and parts."""
-
-    accumulate: Annotated[int, Range(ge=1)]
-    """Parts a batch is computed in, one after the other."""
-
-    rounds: Annotated[int, Range(ge=1)]
-    """Validations and checkpoints an epoch."""
-
-    learning_rate: Annotated[float, Range(gt=0, le=1)]
-    """At the end of the warm-up."""
-
-    weight_decay: Annotated[float, Range(ge=0, lt=1)]
-    """AdamW's, on matrices; norms and biases have none."""
-
-    warmup: Annotated[float, Range(ge=0, lt=1)]
-    """Share of the steps in which the learning rate rises."""
-
-    schedule: Literal["linear", "cosine", "constant"]
-    """How it falls afterwards."""
-
-    clip: Annotated[float, Range(gt=0)] | None
-    """Largest norm of a gradient."""
 
     label_smoothing: Annotated[float, Range(ge=0, lt=1)]
     """Share of a row's weight that all labels divide."""
@@ -102,12 +72,6 @@ class Params:
     dropout: Annotated[float, Range(ge=0, lt=1)] | None
     """Probability, everywhere in the encoder; null keeps its own."""
 
-    metric: Literal["macro_f1", "accuracy", "loss"]
-    """Of validation, by which the best round is chosen."""
-
-    patience: Annotated[int, Range(ge=1)] | None
-    """Rounds without a better one before training stops."""
-
     warm_start: str | None
     """Address of a trained classifier to start from."""
 
@@ -115,38 +79,12 @@ class Params:
     lora: Lora | None
     augmentation: Augmentation
 
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
-    """Kind of device."""
-
-    devices: Annotated[int, Range(ge=1)] | Literal["auto"]
-    """Devices a node."""
-
-    nodes: Annotated[int, Range(ge=1)]
-    """Machines."""
-
-    strategy: Literal["auto", "ddp", "ddp_spawn"]
-    """How devices work together."""
-
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true"]
-    """Of the computation."""
-
-    seed: Annotated[int, Range(ge=0, lt=2**31)]
-    """Of the head's first weights, the order of rows, dropout and augmentation."""
-
-    def problems(self) -> list[str]:
-        """What does not go together."""
-        if self.accumulate > self.batch_size:
-            return [f"accumulate ({self.accumulate}) is larger than batch_size ({self.batch_size})"]
-        return []
-
 
 def run(
     params: Params, *, tokens: Path, encoder: Path, task: Path, teacher: Path, training: Path, curves: Path
 ) -> None:
     """Trains the teacher, or goes on with a run of the same inputs that was killed."""
-    # Read when torch is loaded. Threads that wait by spinning take the cores from whatever runs beside them, and from
-    # each other: on two shared cores a step took 1.5 to 3 times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spare_cores()
     from tidegate.model import encoder as encoders
     from tidegate.model import progress, reporting
     from tidegate.model import training as fitting
@@ -161,13 +99,13 @@ def run(
     parameters, trainable = module.sizes()
     outcome = fitting.fit(
         module, _batches(params, train, validation), folder=unfinished, key=key,
-        live=progress.Live(_live_log(about["task"], key)),
+        live=progress.live(about["task"], f"train-{key[:8]}"),
     )  # fmt: skip
     if outcome is None:
         return  # not the first of several processes
     module.model = encoders.merged(module.model)
     report = reporting.report(outcome, module.model, train, validation, seed=params.seed)
-    _write_teacher(module, encoder, teacher)
+    encoders.save(module.model, teacher, tokenizer_of=encoder)
     reporting.write_curves(curves, outcome.history)
     files.write_json(training, report | {"parameters": parameters, "trainable": trainable})
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -227,28 +165,7 @@ def _classifier(params: Params, source: Path, labels: list[str], train: "TokenDa
     encoders.freeze(model, embeddings=params.freeze.embeddings, layers=params.freeze.layers)  # type: ignore[arg-type]
     if params.lora:
         model = encoders.add_adapters(model, **asdict(params.lora))  # type: ignore[arg-type]
-    settings = fitting.Settings(**{field.name: getattr(params, field.name) for field in fields(fitting.Settings)})
     weights = optimization.class_weights(
         torch.from_numpy(train.tokens.labels), len(labels), balanced=params.class_weights == "balanced"
     )
-    return fitting.Classifier(model, settings, weights=weights)
-
-
-def _live_log(task: str, key: str) -> "Callable[[], Log] | None":
-    """Opens the live curves, where the caller hands in a log: `TIDEGATE_LIVE` names a function, `MODULE:NAME`.
-
-    By name, and not by import: how curves are shown is no part of what the teacher was made from.
-    """
-    if not (hook := os.environ.get("TIDEGATE_LIVE")):
-        return None
-    return lambda: pkgutil.resolve_name(hook)(task, f"train-{key[:8]}")
-
-
-def _write_teacher(module: "Classifier", encoder: Path, teacher: Path) -> None:
-    from tidegate.model import encoder as encoders
-
-    with files.replacing(teacher) as draft:
-        module.model.eval().to("cpu").save_pretrained(draft)  # type: ignore[operator]
-        encoders.copy_tokenizer(encoder, draft)
-        for file in files.walk(draft):
-            file.chmod(0o644)  # safetensors writes for the owner alone
+    return fitting.Classifier(model, params, section="train", weights=weights, smoothing=params.label_smoothing)

@@ -1,0 +1,91 @@
+"""How a training runs: the params that `train`, `distill` and `prune` share.
+
+What is learnt from what is each stage's own matter.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from tidegate.params import Range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """Steps, learning rate, choice of the best round, hardware."""
+
+    epochs: Annotated[int, Range(ge=1, le=1000)]
+    """Times every training row is seen, at most."""
+
+    batch_size: Annotated[int, Range(ge=1)]
+    """Rows an optimizer step, over all devices and parts."""
+
+    accumulate: Annotated[int, Range(ge=1)]
+    """Parts a batch is computed in, one after the other."""
+
+    rounds: Annotated[int, Range(ge=1)]
+    """Validations and checkpoints an epoch."""
+
+    learning_rate: Annotated[float, Range(gt=0, le=1)]
+    """At the end of the warm-up."""
+
+    weight_decay: Annotated[float, Range(ge=0, lt=1)]
+    """AdamW's, on matrices; norms and biases have none."""
+
+    warmup: Annotated[float, Range(ge=0, lt=1)]
+    """Share of the steps in which the learning rate rises."""
+
+    schedule: Literal["linear", "cosine", "constant"]
+    """How it falls afterwards."""
+
+    clip: Annotated[float, Range(gt=0)] | None
+    """Largest norm of a gradient."""
+
+    metric: Literal["macro_f1", "accuracy", "loss"]
+    """Of validation, by which the best round is chosen."""
+
+    patience: Annotated[int, Range(ge=1)] | None
+    """Rounds without a better one before training stops."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    """Kind of device."""
+
+    devices: Annotated[int, Range(ge=1)] | Literal["auto"]
+    """Devices a node."""
+
+    nodes: Annotated[int, Range(ge=1)]
+    """Machines."""
+
+    strategy: Literal["auto", "ddp", "ddp_spawn"]
+    """How devices work together."""
+
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true"]
+    """Of the computation."""
+
+    seed: Annotated[int, Range(ge=0, lt=2**31)]
+    """Of first weights, the order of rows, dropout and augmentation."""
+
+    def problems(self) -> Iterable[str]:
+        """What does not go together."""
+        if self.accumulate > self.batch_size:
+            return [f"accumulate ({self.accumulate}) is larger than batch_size ({self.batch_size})"]
+        return []
+
+
+def name_problems(key: str, name: str) -> Iterator[str]:
+    """What keeps a name from being that of a model, and so of a folder."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        yield f"{key}: a name is made of letters, digits and underscores, {name!r} is not"
+    if name == "teacher":
+        yield f"{key}: {name!r} is the name of the trained model"
+
+
+def spare_cores() -> None:
+    """Has threads that wait sleep. To be called before torch is loaded, which reads it then.
+
+    Threads that wait by spinning take the cores from whatever runs beside them, and from each other: on two shared
+    cores a step took 1.5 to 3 times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

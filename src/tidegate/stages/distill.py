@@ -1,0 +1,78 @@
+"""Stage distill: students, built from the teacher's own layers and taught by its logits and hidden states.
+
+The learning itself is in `model/distillation.py`; a run that was killed goes on from `<students>.partial`.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tidegate import files
+from tidegate.fitting import Fitting, name_problems, spare_cores
+from tidegate.params import Range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Student:
+    """What a student is built from."""
+
+    layers: Annotated[list[Annotated[int, Range(ge=0)]], Range(ge=1)]
+    """Layers of the teacher, ascending; 0 is the lowest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Params(Fitting):
+    """Which students there are, and how they are taught."""
+
+    students: dict[str, Student]
+    """By name."""
+
+    temperature: Annotated[float, Range(gt=0, le=100)]
+    """Divides the logits of teacher and student before they are compared."""
+
+    soft: Annotated[float, Range(ge=0, le=1)]
+    """Weight of the teacher's logits; the labels have the rest."""
+
+    hidden: Annotated[float, Range(ge=0)]
+    """Weight of the first token's hidden states."""
+
+    def problems(self) -> Iterator[str]:
+        """What does not go together."""
+        yield from Fitting.problems(self)
+        for name, student in self.students.items():
+            yield from name_problems("students", name)
+            if student.layers != sorted(set(student.layers)):
+                yield f"students.{name}.layers must ascend, each named once"
+
+
+def run(params: Params, *, teacher: Path, tokens: Path, task: Path, students: Path, distillation: Path) -> None:
+    """Teaches the students one after the other, or goes on with a run of the same inputs that was killed."""
+    spare_cores()
+    from tidegate.model import anatomy
+    from tidegate.model import distillation as teaching
+    from tidegate.model import encoder as encoders
+
+    about, unfinished = files.read_json(task), students.with_name(f"{students.name}.partial")
+    school = teaching.school(
+        teacher, tokens, about, section="distill", settings=params, folder=unfinished,
+        objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),
+        key=files.digest_json([asdict(params), about["labels"], *map(files.digest_folder, (teacher, tokens))]),
+    )  # fmt: skip
+    models, reports = {}, {}
+    for name, student in params.students.items():
+        count = len(anatomy.layer_stack(school.teacher))
+        print(f"{name}: layers {', '.join(map(str, student.layers))} of {count}", flush=True)
+        models[name] = teaching.student(school.teacher, student.layers)
+        report = school.teach(models[name], name, taught_by=teaching.matched(student.layers, count))
+        if report is not None:  # else not the first of several processes
+            reports[name] = {"layers": student.layers, **report}
+    if len(reports) < len(models):
+        return
+    with files.replacing(students) as draft:
+        draft.mkdir()
+        for name, model in models.items():
+            encoders.save(model, draft / name, tokenizer_of=teacher)
+    files.write_json(distillation, reports)
+    shutil.rmtree(unfinished, ignore_errors=True)
