@@ -48,8 +48,8 @@ def artifacts(tmp_path: Path, package_folder: Callable[..., Path], monkeypatch: 
     pl.DataFrame({"text": [f"good {'bad ' * n}" for n in range(40)]}).write_parquet(tmp_path / "validation.parquet")
     return {
         **{name: tmp_path / name for name in ("teacher", "students", "pruned", "exported")},
-        "validation": tmp_path / "validation.parquet", "normalization": tmp_path / "normalization.json", "task": tmp_path / "task.json",
-        "parity": tmp_path / "parity.json",
+        "validation": tmp_path / "validation.parquet",
+        **{name: tmp_path / f"{name}.json" for name in ("normalization", "task", "parity")},
     }  # fmt: skip
 
 
