@@ -9,12 +9,13 @@ import onnx
 import polars as pl
 import pytest
 import torch
+from onnx import numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification
 
 from tidegate import files, params
 from tidegate.errors import DataError, ModelError, PackageError, ParamsError
-from tidegate.model import export
+from tidegate.model import export, simplification
 from tidegate.package import Package
 from tidegate.stages import quantize
 
@@ -27,7 +28,8 @@ PARAMS = quantize.Params(
         "int8": quantize.Candidate(of="teacher", activations="static"),
         "moving": quantize.Candidate(of="teacher", activations="dynamic"),
     },
-    calibration_rows=20, calibration_method="minmax", percentile=99.99, flip_rows=40, replicates=200, seed=1,
+    simplify=True, tolerance=0.001, calibration_rows=20,
+    calibration_method="minmax", percentile=99.99, flip_rows=40, replicates=200, seed=1,
 )  # fmt: skip
 
 
@@ -97,6 +99,8 @@ def test_the_report_says_what_each_package_lost(made: dict[str, Path], capsys: p
         "teacher": ("teacher", None), "int8": ("teacher", "static"), "moving": ("teacher", "dynamic")
     }  # fmt: skip
     assert found["teacher"]["labels_kept"] == 1
+    assert found["teacher"]["simplified"] == {"embeddings": 1, "attentions": 1, "first_tokens": 1}
+    assert found["teacher"]["logit_difference"]["max"] < 1e-4
     for name in ("int8", "moving"):
         assert 0.8 <= found[name]["labels_kept"] <= 1
         assert 0 < found[name]["logit_difference"]["mean"] < found[name]["logit_difference"]["max"] < 1
@@ -112,6 +116,32 @@ def test_each_package_carries_the_temperature_that_its_own_logits_ask_for(made: 
         assert entry["after"]["log_loss"]["value"] < entry["before"]["log_loss"]["value"]
         assert np.ptp(package.predict(["w5 w6"])) < 1
     assert found["int8"]["temperature"] != found["teacher"]["temperature"]
+
+
+def test_graphs_are_simplified_only_if_asked(artifacts: dict[str, Path]) -> None:
+    quantize.run(replace(PARAMS, simplify=False), **artifacts)
+    exported, written = (folder / "teacher" / "model.onnx" for folder in (artifacts["exported"], artifacts["packages"]))
+    assert written.read_bytes() == exported.read_bytes()
+    quantize.run(PARAMS, **artifacts)
+    assert len(onnx.load(written).graph.node) < len(onnx.load(exported).graph.node)
+    assert json.loads(artifacts["quantization"].read_text())["int8"]["of"] == "teacher"
+
+
+def test_a_simplified_graph_that_answers_otherwise_stops_the_stage(
+    artifacts: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = simplification.simplified
+
+    def broken(model: onnx.ModelProto, **options: int) -> object:
+        graph, found = whole(model, **options)
+        bias = next(one for one in graph.graph.initializer if list(one.dims) == [128])
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 0.1, bias.name))
+        return graph, found
+
+    monkeypatch.setattr(simplification, "simplified", broken)
+    with pytest.raises(ModelError, match=r"teacher: simplified, its logits differ.*Set quantize\.simplify to false"):
+        quantize.run(PARAMS, **artifacts)
+    assert not artifacts["packages"].exists()
 
 
 def test_the_exported_packages_stay_as_they_are(exported: Path, artifacts: dict[str, Path]) -> None:
@@ -159,8 +189,9 @@ def test_a_candidate_that_cannot_be_made_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "", "a b"])
 def test_a_name_that_can_be_no_folders_is_refused(name: str) -> None:
     raw = {
-        "candidates": {name: {"of": "teacher", "activations": "static"}}, "calibration_rows": 1,
-        "calibration_method": "minmax", "percentile": 99, "flip_rows": 1, "replicates": 200, "seed": 1,
+        "candidates": {name: {"of": "teacher", "activations": "static"}}, "simplify": True, "tolerance": 0.001,
+        "calibration_rows": 1, "calibration_method": "minmax", "percentile": 99,
+        "flip_rows": 1, "replicates": 200, "seed": 1,
     }  # fmt: skip
     with pytest.raises(ParamsError, match="the name must consist of"):
         params.bind(quantize.Params, raw, section="quantize")
@@ -189,7 +220,7 @@ def test_without_validation_rows_the_stage_says_so(artifacts: dict[str, Path]) -
 
 def test_a_failure_half_way_leaves_what_was_there(made: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     before = files.digest_folder(made["packages"]), made["quantization"].read_bytes()
-    monkeypatch.setattr(quantize, "_finished", lambda *_: 1 / 0)
+    monkeypatch.setattr(quantize, "_judged", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         quantize.run(PARAMS, **made)
     assert (files.digest_folder(made["packages"]), made["quantization"].read_bytes()) == before

@@ -5,7 +5,7 @@ written here rather than by `onnxruntime.quantization`, which knows one scale fo
 products alone whose shapes it cannot infer.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
+
+from tidegate.model.graphs import MICROSOFT, Graph, attribute
 
 Feed = Mapping[str, NDArray[np.int64]]
 """The graph's inputs by name."""
@@ -22,7 +24,6 @@ Bounds = Mapping[str, tuple[float, float]]
 """By tensor the least and the largest value that is told apart; what lies outside becomes that bound."""
 Method = Literal["minmax", "percentile"]
 
-MICROSOFT = "com.microsoft"  # operators that onnxruntime has beyond the standard
 _SMALL = 16_384  # weights of a table or a product; fewer are left as they are
 
 
@@ -36,9 +37,9 @@ class _Product:
     """(inputs, outputs)"""
     bias: str
     """The name of an initializer (outputs,), or empty."""
-    output: str
-    nodes: tuple[onnx.NodeProto, ...]
-    """What a quantized product takes the place of, in the graph's order."""
+    first: onnx.NodeProto
+    last: onnx.NodeProto
+    """Gives the product, or the sum with the bias."""
 
 
 def quantized(model: onnx.ModelProto, bounds: Bounds | None) -> onnx.ModelProto:
@@ -50,26 +51,20 @@ def quantized(model: onnx.ModelProto, bounds: Bounds | None) -> onnx.ModelProto:
     Args:
         bounds: of every tensor in `inputs(model)`.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph, constants = result.graph, _constants(model)
-    replaced: dict[str, list[onnx.NodeProto]] = {}  # by output of the last node that is replaced: what comes there
-    spare, seen = set[str](), set[str]()
-    for product in _products(model):
-        head = [] if product.source in seen else _quantized_input(graph, product.source, bounds)
-        seen.add(product.source)
-        replaced[product.output] = [*head, _quantized_product(graph, product)]
-        spare |= {node.output[0] for node in product.nodes}
-    for node in _lookups(model):
-        replaced[node.output[0]] = _quantized_lookup(graph, node, numpy_helper.to_array(constants[node.input[0]]))
-    _rewire(graph, replaced, spare)
-    _use_microsoft(result)
-    return result
+    graph, seen = Graph(model), set[str]()
+    for product in _products(graph):
+        if product.source not in seen:  # several products may read it: query, key and value
+            graph.replace(product.first, [_quantized_input(graph, product.source, bounds), product.first])
+            seen.add(product.source)
+        graph.replace(product.last, [_quantized_product(graph, product)])
+    for node, table in _lookups(graph):
+        graph.replace(node, _quantized_lookup(graph, node, table))
+    return graph.model()
 
 
 def inputs(model: onnx.ModelProto) -> list[str]:
     """The names of the tensors that `quantized` makes uint8."""
-    return list(dict.fromkeys(product.source for product in _products(model)))
+    return list(dict.fromkeys(product.source for product in _products(Graph(model))))
 
 
 def observed(model: onnx.ModelProto, feeds: Iterable[Feed], *, method: Method, percentile: float) -> Bounds:
@@ -101,80 +96,54 @@ def _session(model: onnx.ModelProto) -> ort.InferenceSession:
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    return {constant.name: constant for constant in model.graph.initializer}
-
-
-def _products(model: onnx.ModelProto) -> list[_Product]:
-    """The products with constant weights, but the last: it gives the logits, and is small."""
-    constants, readers = _constants(model), _readers(model.graph)
+def _products(graph: Graph) -> list[_Product]:
+    """The products with constant weights, but small ones and the last: what gives the logits is worth its bytes."""
     found = []
-    for node in model.graph.node:
-        weight = constants.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
-        if weight is None or len(weight.dims) != 2 or np.prod(weight.dims) < _SMALL:
-            continue
-        if node.output[0] not in {output.name for output in model.graph.output} and (
-            product := _gemm(node, weight) if node.op_type == "Gemm" else _matmul(node, weight, constants, readers)
-        ):
-            found.append(product)
+    for node in graph.nodes:
+        weight = graph.constant(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
+        if weight is not None and weight.ndim == 2 and weight.size >= _SMALL and node.output[0] not in graph.outputs:
+            product = _gemm(node, weight) if node.op_type == "Gemm" else _matmul(graph, node, weight)
+            found += [product] if product else []
     return found
 
 
-def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    return readers
+def _matmul(graph: Graph, node: onnx.NodeProto, weight: Floats) -> _Product:
+    added = graph.only_reader(node.output[0], "Add")
+    for name in added.input if added else []:
+        bias = graph.constant(name)
+        if added and bias is not None and bias.shape == weight.shape[1:]:
+            return _Product(node.input[0], weight, name, node, added)
+    return _Product(node.input[0], weight, "", node, node)
 
 
-def _matmul(
-    node: onnx.NodeProto,
-    weight: onnx.TensorProto,
-    constants: Mapping[str, onnx.TensorProto],
-    readers: Mapping[str, Sequence[onnx.NodeProto]],
-) -> _Product:
-    values, (source, _), (output,) = numpy_helper.to_array(weight), node.input, node.output
-    following = readers.get(output, [])
-    if len(following) == 1 and following[0].op_type == "Add":
-        added = [name for name in following[0].input if name != output]
-        if len(added) == 1 and added[0] in constants and list(constants[added[0]].dims) == [values.shape[1]]:
-            return _Product(source, values, added[0], following[0].output[0], (node, following[0]))
-    return _Product(source, values, "", output, (node,))
-
-
-def _gemm(node: onnx.NodeProto, weight: onnx.TensorProto) -> _Product | None:
-    settings = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
-    settings |= {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    turned = settings.pop("transB")
-    if settings != {"alpha": 1.0, "beta": 1.0, "transA": 0}:
+def _gemm(node: onnx.NodeProto, weight: Floats) -> _Product | None:
+    plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+    if any(attribute(node, name, value) != value for name, value in plain.items()):
         return None
-    values = numpy_helper.to_array(weight)
     source, _, bias = [*node.input, ""][:3]
-    return _Product(source, values.T if turned else values, bias, node.output[0], (node,))
+    return _Product(source, weight.T if attribute(node, "transB", 0) else weight, bias, node, node)
 
 
-def _quantized_input(graph: onnx.GraphProto, name: str, bounds: Bounds | None) -> list[onnx.NodeProto]:
+def _quantized_input(graph: Graph, name: str, bounds: Bounds | None) -> onnx.NodeProto:
     parts = [f"{name}.quantized", f"{name}.scale", f"{name}.zero"]
     if bounds is None:
-        return [helper.make_node("DynamicQuantizeLinear", [name], parts)]
-    low, high = min(bounds[name][0], 0.0), max(bounds[name][1], 0.0)  # padding's zeros stay zeros
+        return helper.make_node("DynamicQuantizeLinear", [name], parts)
+    low, high = min(bounds[name][0], 0.0), max(bounds[name][1], 0.0)  # so that the zero point fits
     scale = np.float32(max(high - low, 1e-12) / 255)
-    _add(graph, parts[1], np.array(scale))
-    _add(graph, parts[2], np.array(np.clip(round(-low / float(scale)), 0, 255), dtype=np.uint8))
-    return [helper.make_node("QuantizeLinear", [name, *parts[1:]], parts[:1])]
+    graph.add_constant(parts[1], np.array(scale))
+    graph.add_constant(parts[2], np.array(np.clip(round(-low / float(scale)), 0, 255), dtype=np.uint8))
+    return helper.make_node("QuantizeLinear", [name, *parts[1:]], parts[:1])
 
 
-def _quantized_product(graph: onnx.GraphProto, product: _Product) -> onnx.NodeProto:
+def _quantized_product(graph: Graph, product: _Product) -> onnx.NodeProto:
     values, scales = int8(product.weight, axis=0)
-    weight = f"{product.output}.weight"
-    _add(graph, weight, values)
-    _add(graph, f"{weight}.scale", scales)
+    output = product.last.output[0]
+    weight = f"{output}.int8"
+    graph.add_constant(weight, values)
+    graph.add_constant(f"{weight}.scale", scales)
     x = [f"{product.source}.{part}" for part in ("quantized", "scale", "zero")]
     names = [x[0], weight, x[1], f"{weight}.scale", x[2], "", product.bias]
-    return helper.make_node(
-        "MatMulIntegerToFloat", names[: 7 if product.bias else 5], [product.output], domain=MICROSOFT
-    )
+    return helper.make_node("MatMulIntegerToFloat", names[: 7 if product.bias else 5], [output], domain=MICROSOFT)
 
 
 def int8(values: Floats, *, axis: int) -> tuple[NDArray[np.int8], Floats]:
@@ -184,50 +153,24 @@ def int8(values: Floats, *, axis: int) -> tuple[NDArray[np.int8], Floats]:
     return np.round(values / scales).astype(np.int8), scales.squeeze(axis)
 
 
-def _lookups(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes that take rows out of a constant table of floats."""
-    constants = _constants(model)
-    return [
-        node
-        for node in model.graph.node
-        if node.op_type == "Gather"
-        and not any(helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == "axis")
-        and (table := constants.get(node.input[0])) is not None
-        and table.data_type == onnx.TensorProto.FLOAT
-        and len(table.dims) == 2
-        and np.prod(table.dims) >= _SMALL
-    ]
+def _lookups(graph: Graph) -> list[tuple[onnx.NodeProto, Floats]]:
+    """The nodes that take rows out of a constant table of floats, and the tables."""
+    found = []
+    for node in graph.nodes:
+        table = graph.constant(node.input[0]) if node.op_type == "Gather" and not attribute(node, "axis", 0) else None
+        if table is not None and table.dtype == np.float32 and table.ndim == 2 and table.size >= _SMALL:
+            found.append((node, table))
+    return found
 
 
-def _quantized_lookup(graph: onnx.GraphProto, node: onnx.NodeProto, table: Floats) -> list[onnx.NodeProto]:
+def _quantized_lookup(graph: Graph, node: onnx.NodeProto, table: Floats) -> list[onnx.NodeProto]:
     output, rows = node.output[0], node.input[1]
     values, scales = int8(table, axis=1)
-    _add(graph, f"{output}.table", values)
-    _add(graph, f"{output}.table.scale", scales[:, None])
+    graph.add_constant(f"{output}.table", values)
+    graph.add_constant(f"{output}.table.scale", scales[:, None])
     return [
         helper.make_node("Gather", [f"{output}.table", rows], [f"{output}.integers"]),
         helper.make_node("Gather", [f"{output}.table.scale", rows], [f"{output}.scale"]),
         helper.make_node("Cast", [f"{output}.integers"], [f"{output}.floats"], to=onnx.TensorProto.FLOAT),
         helper.make_node("Mul", [f"{output}.floats", f"{output}.scale"], [output]),
     ]
-
-
-def _add(graph: onnx.GraphProto, name: str, values: NDArray[np.generic]) -> None:
-    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values) if values.ndim else values, name))
-
-
-def _rewire(graph: onnx.GraphProto, replaced: Mapping[str, list[onnx.NodeProto]], spare: set[str]) -> None:
-    """Puts nodes in the place of those that gave the same output; drops `spare` ones, and constants that none reads."""
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        nodes += replaced.get(node.output[0], [] if node.output[0] in spare else [node])
-    read = {name for node in nodes for name in node.input}
-    kept = [constant for constant in graph.initializer if constant.name in read]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(kept)
-
-
-def _use_microsoft(model: onnx.ModelProto) -> None:
-    if all(used.domain != MICROSOFT for used in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))

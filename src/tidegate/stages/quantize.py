@@ -6,7 +6,7 @@ It chooses nothing: `compare` measures what it leaves, and `select` decides.
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
     import polars as pl
 
-    from tidegate.evidence.statistics import Floats
+    from tidegate.evidence.scoring import Predictions
     from tidegate.model.quantization import Bounds
     from tidegate.package import Package
 
@@ -39,6 +39,10 @@ class Params:
 
     candidates: dict[str, Candidate]
     """By name, which is also its folder's."""
+    simplify: bool
+    """Whether graphs are simplified first; their answers stay the same."""
+    tolerance: Annotated[float, Range(gt=0, le=0.1)]
+    """The largest difference of a logit that simplifying may make."""
     calibration_rows: Annotated[int, Range(ge=1)]
     """Training texts, a seeded sample, that fixed scales are taken from."""
     calibration_method: Literal["minmax", "percentile"]
@@ -75,23 +79,13 @@ def run(
     texts = _sample(pl.read_parquet(train, columns=["text"]), params.calibration_rows, params.seed)["text"].to_list()
     with files.replacing(packages) as draft:
         draft.mkdir()
-        for name, source in sources.items():
-            files.copy_folder(source.folder, draft / name)
+        found = {name: _copy(params, source, draft / name) for name, source in sources.items()}
         for name, candidate in params.candidates.items():
-            _make(params, candidate, sources[candidate.of], texts, draft / name)
-        origins: dict[str, tuple[str, str | None]] = {name: (name, None) for name in sources}
-        origins |= {name: (candidate.of, candidate.activations) for name, candidate in params.candidates.items()}
-        found = {
-            name: {
-                "of": of,
-                "activations": activations,
-                **_finished(params, draft / name, sources[of], rows, described),
-            }
-            for name, (of, activations) in origins.items()
-        }
+            found[name] = _make(params, name, candidate, draft, texts)
+        for name, entry in found.items():
+            entry |= _judged(params, draft / name, sources[entry["of"]], rows, described)
+            print(_line(name, entry))
         files.write_json(quantization, found)
-    for name, entry in found.items():
-        print(_line(name, entry))
 
 
 def _sources(exported: Path) -> dict[str, "Package"]:
@@ -123,17 +117,34 @@ def _sample(rows: "pl.DataFrame", count: int, seed: int) -> "pl.DataFrame":
     return rows.sample(min(count, len(rows)), seed=seed, shuffle=True)
 
 
-def _make(params: Params, candidate: Candidate, source: "Package", texts: list[str], folder: Path) -> None:
+def _copy(params: Params, source: "Package", folder: Path) -> dict[str, Any]:
+    """Writes an exported package as it is, or with a simplified graph."""
+    import onnx
+
+    from tidegate.model import simplification
+
+    graph, found = onnx.load(source.folder / "model.onnx"), None
+    if params.simplify:
+        graph, found = simplification.simplified(graph, max_length=source.metadata["max_length"])
+    _write(folder, graph, source)
+    return {"of": folder.name, "activations": None, "simplified": asdict(found) if found else None}
+
+
+def _make(params: Params, name: str, candidate: Candidate, draft: Path, texts: list[str]) -> dict[str, Any]:
+    """Writes a candidate, made from the graph that `_copy` wrote."""
     import onnx
 
     from tidegate.model import quantization
+    from tidegate.package import Package
 
+    source = Package.load(draft / candidate.of)
     graph = onnx.load(source.folder / "model.onnx")
     if not quantization.inputs(graph):
         cause = "its graph holds no matrix product that could be quantized"
-        raise ModelError(str(source.folder), cause, f"Take {folder.name} out of quantize.candidates")
+        raise ModelError(candidate.of, cause, f"Take {name} out of quantize.candidates")
     bounds = None if candidate.activations == "dynamic" else _bounds(params, graph, source, texts)
-    _write(folder, quantization.quantized(graph, bounds), source, temperature=1.0)
+    _write(draft / name, quantization.quantized(graph, bounds), source)
+    return asdict(candidate)
 
 
 def _bounds(params: Params, graph: "onnx.ModelProto", source: "Package", texts: list[str]) -> "Bounds":
@@ -146,7 +157,7 @@ def _bounds(params: Params, graph: "onnx.ModelProto", source: "Package", texts: 
     return quantization.observed(graph, feeds, method=params.calibration_method, percentile=params.percentile)
 
 
-def _write(folder: Path, graph: "onnx.ModelProto", source: "Package", *, temperature: float) -> None:
+def _write(folder: Path, graph: "onnx.ModelProto", source: "Package") -> None:
     import onnx
 
     from tidegate import package
@@ -155,44 +166,56 @@ def _write(folder: Path, graph: "onnx.ModelProto", source: "Package", *, tempera
         onnx.save(graph, Path(drafts) / "model.onnx")
         package.write(
             folder, model=Path(drafts) / "model.onnx", tokenizer=source.folder / "tokenizer.json",
-            metadata={**source.metadata, "name": folder.name, "temperature": temperature},
+            metadata={**source.metadata, "name": folder.name},
         )  # fmt: skip
 
 
-def _finished(
+def _judged(
     params: Params, folder: Path, source: "Package", rows: "pl.DataFrame", described: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Puts the temperature into a package; gives its entry of `quantization.json`."""
+    """Puts the temperature into a package; says what it is worth, and how far it is from the exported one.
+
+    Raises:
+        ModelError: it is that one, simplified, and answers otherwise.
+    """
     import numpy as np
 
     from tidegate import package
-    from tidegate.evidence import calibration, latency
+    from tidegate.evidence import calibration, latency, predictions
 
     made, texts = package.Package.load(folder), rows["text"].to_list()
-    logits, plain = made.logits(texts), source.logits(texts)
-    labels = np.array([described["labels"].index(label) for label in rows["label"]])
-    temperature = calibration.temperature(logits, labels)
-    flips = _flips(params, made, rows)
+    logits, expected = made.logits(texts), source.logits(texts)
+    difference = np.abs(logits - expected)
+    if folder.name == source.folder.name:
+        _check_parity(params, folder.name, float(difference.max()))
+    temperature, found = 1.0, {}
+    for when in ("before", "after"):
+        p = predictions.from_rows(rows, described["labels"], calibration.probabilities(logits, temperature), [])
+        found[when] = _quality(params, p)
+        temperature = calibration.temperature(logits, p.actual)
     metadata = {**made.metadata, "temperature": temperature}
     package.write(folder, model=folder / "model.onnx", tokenizer=folder / "tokenizer.json", metadata=metadata)
-    difference = np.abs(logits - plain)
     return {
-        "bytes": latency.size(made),
+        "bytes": latency.size(package.Package.load(folder)),
         "temperature": temperature,
-        "before": _quality(params, calibration.probabilities(logits, 1.0), rows, described),
-        "after": _quality(params, calibration.probabilities(logits, temperature), rows, described),
+        **found,
         "logit_difference": {"max": float(difference.max()), "mean": float(difference.mean())},
-        "labels_kept": float(np.mean(logits.argmax(axis=1) == plain.argmax(axis=1))),
-        "flips": flips,
+        "labels_kept": float(np.mean(logits.argmax(axis=1) == expected.argmax(axis=1))),
+        "flips": _flips(params, made, rows),
     }
 
 
-def _quality(
-    params: Params, probabilities: "Floats", rows: "pl.DataFrame", described: Mapping[str, Any]
-) -> dict[str, Any]:
-    from tidegate.evidence import predictions, scoring
+def _check_parity(params: Params, name: str, difference: float) -> None:
+    if not difference <= params.tolerance:  # also true of nan
+        cause = f"simplified, its logits differ by up to {difference:.3g}, allowed is {params.tolerance:g}"
+        raise ModelError(
+            name, cause, "Set quantize.simplify to false; if the figure is small, raise quantize.tolerance"
+        )
 
-    p = predictions.from_rows(rows, described["labels"], probabilities, [])
+
+def _quality(params: Params, p: "Predictions") -> dict[str, Any]:
+    from tidegate.evidence import scoring
+
     found = scoring.metrics(p, replicates=params.replicates, seed=params.seed)
     return {name: found[name] for name in ("log_loss", "expected_calibration_error")}
 
