@@ -5,7 +5,7 @@ What is learnt from what is each stage's own matter.
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -74,12 +74,14 @@ class Fitting:
         return []
 
 
-def name_problems(key: str, name: str) -> Iterator[str]:
-    """What keeps a name from being that of a model, and so of a folder."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        yield f"{key}: a name is made of letters, digits and underscores, {name!r} is not"
-    if name == "teacher":
-        yield f"{key}: {name!r} is the name of the trained model"
+def name_problems(key: str, names: Sequence[str]) -> Iterator[str]:
+    """What keeps names from being those of models, and so of folders."""
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            yield f"{key}: a name is made of letters, digits and underscores, {name!r} is not"
+        if name == "teacher":
+            yield f"{key}: {name!r} is the name of the trained model"
+    yield from (f"{key}: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
 
 
 def spare_cores() -> None:

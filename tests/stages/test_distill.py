@@ -25,7 +25,7 @@ class Stage:
     def __init__(self, inputs: Path, teacher: Path, folder: Path, fitting: dict[str, Any]) -> None:
         self.task, self.tokens, self.teacher, self.folder = inputs / "task.json", inputs / "tokens", teacher, folder
         self.params = fitting | {
-            "students": {"student": {"layers": [1]}},
+            "students": [{"name": "student", "layers": [1]}],
             "temperature": 2.0,
             "soft": 0.8,
             "hidden": 1.0,
@@ -69,7 +69,7 @@ def test_two_runs_give_the_same_bytes(stage: Stage) -> None:
 
 def test_several_students_are_taught_apart(stage: Stage) -> None:
     alone = stage.run()["student"]
-    both = stage.run(students={"other": {"layers": [0]}, "student": {"layers": [1]}})
+    both = stage.run(students=[{"name": "other", "layers": [0]}, {"name": "student", "layers": [1]}])
     assert set(both) == {"other", "student"}
     assert both["student"]["history"][-1]["validation_loss"] == pytest.approx(alone["history"][-1]["validation_loss"])
     assert stage.student("other").config.num_hidden_layers == 1  # type: ignore[union-attr]
@@ -111,10 +111,10 @@ def test_a_killed_run_goes_on_and_ends_the_same(stage: Stage, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"students": {"a b": {"layers": [0]}}}, "'a b' is not"),
-        ({"students": {"teacher": {"layers": [0]}}}, "'teacher' is the name of the trained model"),
-        ({"students": {"student": {"layers": [1, 0]}}}, "must ascend"),
-        ({"students": {"student": {"layers": []}}}, "must be at least 1"),
+        ({"students": [{"name": "a b", "layers": [0]}]}, "'a b' is not"),
+        ({"students": [{"name": "teacher", "layers": [0]}]}, "'teacher' is the name of the trained model"),
+        ({"students": [{"name": "student", "layers": [1, 0]}]}, "must ascend"),
+        ({"students": [{"name": "student", "layers": []}]}, "must be at least 1"),
         ({"soft": 1.5}, "at most 1"),
         ({"accumulate": 99}, "accumulate"),
     ],
@@ -126,10 +126,10 @@ def test_params_that_make_no_sense_are_told(stage: Stage, changes: dict[str, Any
 
 def test_a_layer_that_the_teacher_lacks_is_told(stage: Stage) -> None:
     with pytest.raises(ModelError, match="names layer 2, and the teacher has the layers 0 to 1"):
-        stage.run(students={"student": {"layers": [0, 2]}})
+        stage.run(students=[{"name": "student", "layers": [0, 2]}])
     assert not (stage.folder / "students").exists()
 
 
 def test_no_students_are_an_empty_folder(stage: Stage) -> None:
-    assert stage.run(students={}) == {}
+    assert stage.run(students=[]) == {}
     assert list((stage.folder / "students").iterdir()) == []

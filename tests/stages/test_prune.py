@@ -15,7 +15,7 @@ from tidegate.params import bind
 from tidegate.stages import distill, prune
 
 LABELS = ["negative", "positive"]
-SHAPE = {"of": "teacher", "heads": 1, "neurons": 16, "vocabulary": None}
+SHAPE = {"name": "pruned", "of": "teacher", "heads": 1, "neurons": 16, "vocabulary": None}
 
 
 class Stage:
@@ -24,7 +24,7 @@ class Stage:
     def __init__(self, inputs: Path, teacher: Path, students: Path, folder: Path, fitting: dict[str, Any]) -> None:
         self.inputs, self.teacher, self.students, self.folder = inputs, teacher, students, folder
         self.params = fitting | {
-            "models": {"pruned": SHAPE}, "importance_rows": 64, "temperature": 2.0, "soft": 0.8, "hidden": 1.0,
+            "models": [SHAPE], "importance_rows": 64, "temperature": 2.0, "soft": 0.8, "hidden": 1.0,
         }  # fmt: skip
 
     def run(self, **changes: Any) -> dict[str, Any]:
@@ -45,7 +45,12 @@ class Stage:
 @pytest.fixture(scope="module")
 def students(inputs: Path, teacher: Path, fitting: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("students")
-    params = fitting | {"students": {"student": {"layers": [1]}}, "temperature": 2.0, "soft": 0.8, "hidden": 1.0}
+    params = fitting | {
+        "students": [{"name": "student", "layers": [1]}],
+        "temperature": 2.0,
+        "soft": 0.8,
+        "hidden": 1.0,
+    }
     distill.run(
         bind(distill.Params, params, section="distill"), teacher=teacher, tokens=inputs / "tokens",
         task=inputs / "task.json", students=folder / "students", distillation=folder / "distillation.json",
@@ -72,7 +77,7 @@ def test_heads_and_neurons_are_gone_from_the_shapes_and_the_model_recovers(stage
 
 
 def test_a_student_is_pruned_as_the_teacher_is(stage: Stage) -> None:
-    report = stage.run(models={"small": SHAPE | {"of": "student"}})["small"]
+    report = stage.run(models=[SHAPE | {"name": "small", "of": "student"}])["small"]
     assert not any("layer.1." in name for name in stage.weights("small"))
     assert report["of"] == "student"
     assert report["validation"]["accuracy"] >= 0.85
@@ -100,7 +105,7 @@ def test_a_smaller_vocabulary_goes_with_a_smaller_table_and_every_text_still_enc
 
 
 def test_two_runs_give_the_same_bytes(stage: Stage) -> None:
-    models = {"pruned": SHAPE | {"vocabulary": 42}}
+    models = [SHAPE | {"vocabulary": 42}]
     stage.run(models=models)
     first = files.digest_folder(stage.folder / "pruned")
     stage.run(models=models)
@@ -120,27 +125,28 @@ def test_what_is_written_answers_as_what_was_measured(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("shape", "told"),
     [
-        ({"heads": 3}, r"prune\.models\.pruned\.heads: is 3, and a layer has 2"),
-        ({"neurons": 33}, r"prune\.models\.pruned\.neurons: is 33, and a layer has 32"),
-        ({"vocabulary": 5}, r"prune\.models\.pruned\.vocabulary: is 5, and special tokens"),
+        ({"heads": 3}, "prune.models, heads of 'pruned': is 3, and a layer has 2"),
+        ({"neurons": 33}, "prune.models, neurons of 'pruned': is 33, and a layer has 32"),
+        ({"vocabulary": 5}, "prune.models, vocabulary of 'pruned': is 5, and special tokens"),
         ({"of": "nobody"}, "is 'nobody', which is no model.*Name one of: teacher, student"),
     ],
 )
 def test_a_shape_that_cannot_be_is_told_and_nothing_is_written(stage: Stage, shape: dict[str, Any], told: str) -> None:
     with pytest.raises(ModelError, match=told):
-        stage.run(models={"pruned": SHAPE | shape})
+        stage.run(models=[SHAPE | shape])
     assert not (stage.folder / "pruned").exists()
 
 
 @pytest.mark.parametrize(
     ("models", "told"),
     [
-        ({"pruned": {"of": "teacher", "heads": None, "neurons": None, "vocabulary": None}}, "removes nothing"),
-        ({"a/b": SHAPE}, "'a/b' is not"),
-        ({"pruned": SHAPE | {"heads": 0}}, "at least 1"),
+        ([SHAPE | {"heads": None, "neurons": None}], "removes nothing"),
+        ([SHAPE | {"name": "a/b"}], "'a/b' is not"),
+        ([SHAPE, SHAPE], "'pruned' stands there twice"),
+        ([SHAPE | {"heads": 0}], "at least 1"),
     ],
 )
-def test_params_that_make_no_sense_are_told(stage: Stage, models: dict[str, Any], told: str) -> None:
+def test_params_that_make_no_sense_are_told(stage: Stage, models: list[Any], told: str) -> None:
     with pytest.raises(ParamsError, match=told):
         stage.run(models=models)
 
@@ -156,6 +162,6 @@ def test_the_least_important_neurons_cost_less_than_the_most_important(
         monkeypatch.setattr(
             pruning, "strongest", lambda scores, count, what, sign=sign: kept(sign * scores, count, what=what)
         )
-        models = {"pruned": SHAPE | {"heads": None, "neurons": 4}}
+        models = [SHAPE | {"heads": None, "neurons": 4}]
         losses[name] = stage.run(models=models, epochs=1, learning_rate=1e-9)["pruned"]["validation"]["loss"]
     assert losses["least"] < losses["most"]

@@ -18,6 +18,9 @@ from tidegate.params import Range
 class Student:
     """What a student is built from."""
 
+    name: str
+    """Of the student, and so of its folder."""
+
     layers: Annotated[list[Annotated[int, Range(ge=0)]], Range(ge=1)]
     """Layers of the teacher, ascending; 0 is the lowest."""
 
@@ -26,8 +29,7 @@ class Student:
 class Params(Fitting):
     """Which students there are, and how they are taught."""
 
-    students: dict[str, Student]
-    """By name."""
+    students: list[Student]
 
     temperature: Annotated[float, Range(gt=0, le=100)]
     """Divides the logits of teacher and student before they are compared."""
@@ -41,10 +43,10 @@ class Params(Fitting):
     def problems(self) -> Iterator[str]:
         """What does not go together."""
         yield from Fitting.problems(self)
-        for name, student in self.students.items():
-            yield from name_problems("students", name)
+        yield from name_problems("students", [student.name for student in self.students])
+        for student in self.students:
             if student.layers != sorted(set(student.layers)):
-                yield f"students.{name}.layers must ascend, each named once"
+                yield f"students: layers of {student.name!r} must ascend, each named once"
 
 
 def run(params: Params, *, teacher: Path, tokens: Path, task: Path, students: Path, distillation: Path) -> None:
@@ -61,8 +63,8 @@ def run(params: Params, *, teacher: Path, tokens: Path, task: Path, students: Pa
         key=files.digest_json([asdict(params), about["labels"], *map(files.digest_folder, (teacher, tokens))]),
     )  # fmt: skip
     models, reports = {}, {}
-    for name, student in params.students.items():
-        count = len(anatomy.layer_stack(school.teacher))
+    for student in params.students:
+        name, count = student.name, len(anatomy.layer_stack(school.teacher))
         print(f"{name}: layers {', '.join(map(str, student.layers))} of {count}", flush=True)
         models[name] = teaching.student(school.teacher, student.layers)
         report = school.teach(models[name], name, taught_by=teaching.matched(student.layers, count))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 class Shape:
     """What is left of a model."""
 
+    name: str
+    """Of the pruned model, and so of its folder."""
+
     of: Annotated[str, Range(ge=1)]
     """The model that is pruned: `teacher` or a student's name."""
 
@@ -43,8 +46,7 @@ class Shape:
 class Params(Fitting):
     """Which pruned models there are, and how they recover."""
 
-    models: dict[str, Shape]
-    """By name."""
+    models: list[Shape]
 
     importance_rows: Annotated[int, Range(ge=1)]
     """Training rows on which heads and neurons are ranked."""
@@ -61,10 +63,10 @@ class Params(Fitting):
     def problems(self) -> Iterator[str]:
         """What does not go together."""
         yield from Fitting.problems(self)
-        for name, shape in self.models.items():
-            yield from name_problems("models", name)
+        yield from name_problems("models", [shape.name for shape in self.models])
+        for shape in self.models:
             if shape.heads is None and shape.neurons is None and shape.vocabulary is None:
-                yield f"models.{name} removes nothing: set heads, neurons or vocabulary"
+                yield f"models: {shape.name!r} removes nothing: set heads, neurons or vocabulary"
 
 
 def run(
@@ -77,7 +79,7 @@ def run(
     from tidegate.model import encoder as encoders
 
     about, unfinished = files.read_json(task), pruned.with_name(f"{pruned.name}.partial")
-    sources = {name: _source(name, shape.of, teacher, students) for name, shape in params.models.items()}
+    sources = {shape.name: _source(shape, teacher, students) for shape in params.models}
     inputs = [files.digest_folder(folder) for folder in (teacher, students, tokens)]
     school = teaching.school(
         teacher, tokens, about, section="prune", settings=params, folder=unfinished,
@@ -85,16 +87,23 @@ def run(
         key=files.digest_json([asdict(params), about["labels"], inputs]),
     )  # fmt: skip
     models, reports, texts = {}, {}, (train, unlabelled, validation)
-    for name, shape in params.models.items():
+    for shape in params.models:
+        name = shape.name
         print(f"{name}, from {shape.of}:", flush=True)
         model = encoders.load(sources[name], about["labels"], trained=True)
         folder = unfinished / f"{name}.tokenizer"
-        rows, vocabulary = _fewer_tokens(name, shape, model, sources[name], folder, texts, school)
-        _fewer_parts(params, name, shape, model, folder, rows[0])
+        rows, vocabulary = _fewer_tokens(shape, model, sources[name], folder, texts, school)
+        _fewer_parts(params, shape, model, folder, rows[0])
         report = school.teach(model, name, taught_by=school.last_layer, rows=rows)
         models[name] = (model, folder)
         if report is not None:  # else not the first of several processes
-            reports[name] = {**asdict(shape), "vocabulary": vocabulary, **report}
+            reports[name] = {
+                "of": shape.of,
+                "heads": shape.heads,
+                "neurons": shape.neurons,
+                "vocabulary": vocabulary,
+                **report,
+            }
     if len(reports) < len(models):
         return
     with files.replacing(pruned) as draft:
@@ -105,16 +114,21 @@ def run(
     shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _source(name: str, of: str, teacher: Path, students: Path) -> Path:
-    folder = teacher if of == "teacher" else students / of
+def _key(shape: Shape, key: str) -> str:
+    """How messages call a key of one of the models."""
+    return f"prune.models, {key} of {shape.name!r}"
+
+
+def _source(shape: Shape, teacher: Path, students: Path) -> Path:
+    folder = teacher if shape.of == "teacher" else students / shape.of
     if not folder.is_dir():
         known = ", ".join(["teacher", *sorted(one.name for one in students.iterdir())])
-        raise ModelError(f"prune.models.{name}.of", f"is {of!r}, which is no model", f"Name one of: {known}")
+        raise ModelError(_key(shape, "of"), f"is {shape.of!r}, which is no model", f"Name one of: {known}")
     return folder
 
 
 def _fewer_tokens(
-    name: str, shape: Shape, model: "PreTrainedModel", source: Path, folder: Path, texts: tuple[Path, Path, Path],
+    shape: Shape, model: "PreTrainedModel", source: Path, folder: Path, texts: tuple[Path, Path, Path],
     school: "School",
 ) -> "tuple[tuple[Tokens, Tokens], dict[str, Any] | None]":  # fmt: skip
     """Gives the model its vocabulary and writes its tokenizer into `folder`.
@@ -135,16 +149,14 @@ def _fewer_tokens(
         return rows, None
     content = files.read_json(source / "tokenizer.json")
     counts = vocabulary.counted(rows[0], model.config.vocab_size)
-    kept = vocabulary.frequent(content, counts, shape.vocabulary, what=f"prune.models.{name}.vocabulary")
+    kept = vocabulary.frequent(content, counts, shape.vocabulary, what=_key(shape, "vocabulary"))
     anatomy.keep_tokens(model, kept)
     vocabulary.write(folder, vocabulary.trimmed(content, kept))
     fewer = vocabulary.reencoded(folder, texts, rows)
     return fewer, vocabulary.report(content, kept, before=rows[1], after=fewer[1])
 
 
-def _fewer_parts(
-    params: Params, name: str, shape: Shape, model: "PreTrainedModel", folder: Path, rows: "Tokens"
-) -> None:
+def _fewer_parts(params: Params, shape: Shape, model: "PreTrainedModel", folder: Path, rows: "Tokens") -> None:
     """Removes heads, neurons and the positions that no text reaches."""
     import numpy as np
 
@@ -160,8 +172,7 @@ def _fewer_parts(
     device, _ = hardware.inference(params.accelerator, params.precision)
     dataset = TokenDataset(rows, pad=model.config.pad_token_id or 0)
     found = pruning.importance(model, dataset, drawn, batch_size=params.batch_size, device=device)
-    what = f"prune.models.{name}"
     if shape.heads is not None:
-        anatomy.keep_heads(model, pruning.strongest(found.heads, shape.heads, what=f"{what}.heads"))
+        anatomy.keep_heads(model, pruning.strongest(found.heads, shape.heads, what=_key(shape, "heads")))
     if shape.neurons is not None:
-        anatomy.keep_neurons(model, pruning.strongest(found.neurons, shape.neurons, what=f"{what}.neurons"))
+        anatomy.keep_neurons(model, pruning.strongest(found.neurons, shape.neurons, what=_key(shape, "neurons")))
