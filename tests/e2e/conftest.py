@@ -201,4 +201,11 @@ SCENARIO: dict = {
     },
     "train": {"epochs": 6, "learning_rate": 0.003},
     "tokenize": {"max_length": 32},
+    "distill": {"students": [{"name": "student", "layers": [0]}], "epochs": 4, "learning_rate": 0.003},
+    "prune": {
+        "models": [{"name": "student_pruned", "of": "student", "heads": 2, "neurons": 48, "vocabulary": 90}],
+        "epochs": 2,
+        "learning_rate": 0.003,
+        "importance_rows": 50,
+    },
 }

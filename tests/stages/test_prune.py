@@ -90,9 +90,8 @@ def test_positions_that_no_text_reaches_are_gone(stage: Stage) -> None:
 
 def test_a_smaller_vocabulary_goes_with_a_smaller_table_and_every_text_still_encodes(stage: Stage) -> None:
     size = 42
-    report = stage.run(models={"pruned": {"of": "teacher", "heads": None, "neurons": None, "vocabulary": size}})[
-        "pruned"
-    ]
+    models = [{"name": "pruned", "of": "teacher", "heads": None, "neurons": None, "vocabulary": size}]
+    report = stage.run(models=models)["pruned"]
     folder = stage.folder / "pruned" / "pruned"
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert tokenizer.get_vocab_size() == size == len(stage.weights()["bert.embeddings.word_embeddings.weight"])

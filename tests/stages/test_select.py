@@ -113,14 +113,15 @@ def artifacts(tmp_path: Path, package_folder: Callable[..., Path]) -> dict[str, 
         folder = package_folder(name=name)
         compared[name] = {
             "digest": files.digest_folder(folder), "package": f"packages/{name}", "bytes": 100,
-            "accuracy": {"value": rows / 400}, "macro_f1": {"value": rows / 400},
+            "accuracy": {"value": rows / 400, "low": None, "high": 0.99}, "macro_f1": {"value": rows / 400},
+            "rows": 400,
             "latency": {"single_ms": {"p50": latency_ms}},
         }  # fmt: skip
     (tmp_path / "comparison.json").write_text(json.dumps(compared))
     return {
         "comparison": tmp_path / "comparison.json", "packages": tmp_path / "packages", "validation_predictions": out,
         "selection": tmp_path / "selection.json", "frontier": tmp_path / "frontier.csv",
-        "candidate": tmp_path / "candidate",
+        "candidates": tmp_path / "candidates.svg", "candidate": tmp_path / "candidate",
     }  # fmt: skip
 
 
@@ -153,6 +154,12 @@ def test_the_frontier_is_a_table_for_plots(artifacts: dict[str, Path]) -> None:
     ]  # fmt: skip
     assert [rows[name]["chosen"] for name in ("teacher", "student", "tiny")] == ["false", "true", "false"]
     assert float(rows["teacher"]["accuracy"]) == 0.95
+
+
+def test_the_picture_names_every_candidate(artifacts: dict[str, Path]) -> None:
+    select.run(ROOMY, **artifacts)
+    picture = artifacts["candidates"].read_text(encoding="utf-8")
+    assert all(name in picture for name in ("teacher", "student", "tiny", "reference minus margin"))
 
 
 def test_a_reference_that_is_no_candidate_is_named_with_those_there_are(artifacts: dict[str, Path]) -> None:

@@ -54,17 +54,19 @@ def run(
     validation_predictions: Path,
     selection: Path,
     frontier: Path,
+    candidates: Path,
     candidate: Path,
 ) -> None:
-    """Writes the choice, the frontier and a copy of the chosen package."""
+    """Writes the choice, the frontier as a table and as a picture, and a copy of the chosen package."""
     compared: dict[str, Any] = files.read_json(comparison)
-    candidates = [_candidate(name, entry) for name, entry in sorted(compared.items())]
-    _check_reference(params, candidates)
-    differences = _differences(params, candidates, packages, validation_predictions)
-    chosen, reason = choose(params, candidates, differences)
-    best = undominated(candidates)
+    known = [_candidate(name, entry) for name, entry in sorted(compared.items())]
+    _check_reference(params, known)
+    differences = _differences(params, known, packages, validation_predictions)
+    chosen, reason = choose(params, known, differences)
+    best = undominated(known)
     _copy(packages / chosen.name, candidate, digest=compared[chosen.name]["digest"])
-    _write_frontier(frontier, candidates, best, chosen)
+    _write_frontier(frontier, known, best, chosen)
+    _draw(params, candidates, compared, known, best, chosen)
     content = {"chosen": chosen.name, "digest": compared[chosen.name]["digest"], "policy": params.policy}
     files.write_json(selection, {**content, "reason": reason, "frontier": best, "differences": differences})
     print(f"chosen: {chosen.name} ({reason})")
@@ -178,3 +180,27 @@ def _write_frontier(path: Path, candidates: Iterable[Candidate], best: Sequence[
         for one in candidates:
             facts = (one.name, one.accuracy, one.macro_f1, one.latency_ms, one.bytes)
             writer.writerow([*facts, str(one.name in best).lower(), str(one is chosen).lower()])
+
+
+def _draw(
+    params: Params, path: Path, compared: Mapping[str, Any], known: Sequence[Candidate], best: Sequence[str],
+    chosen: Candidate,
+) -> None:  # fmt: skip
+    from tidegate.evidence import frontier
+
+    figures = {one.name: compared[one.name]["accuracy"] for one in known}
+    points = [
+        frontier.Point(
+            name=one.name, accuracy=one.accuracy, low=_or(figures[one.name]["low"], one.accuracy),
+            high=_or(figures[one.name]["high"], one.accuracy), latency_ms=one.latency_ms, megabytes=one.bytes / 1e6,
+            on_frontier=one.name in best, chosen=one is chosen,
+        )
+        for one in known
+    ]  # fmt: skip
+    reference = next(one for one in known if one.name == params.reference)
+    floor = reference.accuracy - params.margin if params.policy == "cheapest_not_inferior" else None
+    frontier.draw(path, points, rows=compared[chosen.name]["rows"], floor=floor)
+
+
+def _or(end: float | None, value: float) -> float:
+    return value if end is None else end
