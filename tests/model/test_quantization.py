@@ -115,6 +115,30 @@ def test_the_bounds_are_what_the_texts_gave(graph):
     assert all(widest[name][0] <= one[name][0] and one[name][1] <= widest[name][1] for name in one)
 
 
+def test_equalizing_changes_no_answer_and_makes_the_channels_alike(graph):
+    given = [feed(length, seed=length) for length in range(3, 30)]
+    equal = quantization.equalized(graph, given, strength=1.0)
+    np.testing.assert_allclose(logits(equal, feed(7, 20)), logits(graph, feed(7, 20)), atol=1e-4)
+    for row in quantization._watched(equal, quantization.inputs(equal), given):
+        assert all(np.abs(values).max() < 1.0001 for values in row)
+
+
+def test_equalizing_saves_what_one_large_channel_would_round_away(graph):
+    given, skewed = [feed(length, seed=length) for length in range(3, 40)], onnx.ModelProto()
+    skewed.CopyFrom(graph)
+    norms = {name for node in skewed.graph.node if node.op_type == "LayerNormalization" for name in node.input[1:2]}
+    for one in skewed.graph.initializer:
+        if one.name in norms:
+            one.CopyFrom(numpy_helper.from_array(np.r_[np.float32(60), numpy_helper.to_array(one)[1:]], one.name))
+
+    def error(model):
+        bounds = quantization.observed(model, given, method="minmax", percentile=100)
+        difference = logits(quantization.quantized(model, bounds), feed(9, 30)) - logits(skewed, feed(9, 30))
+        return np.abs(difference).mean()
+
+    assert error(quantization.equalized(skewed, given, strength=0.8)) < 0.6 * error(skewed)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_rounding_loses_at_most_half_a_step(axis):
     values = RANDOM.normal(size=(20, 30)).astype(np.float32) * np.logspace(-3, 3, 30, dtype=np.float32)

@@ -28,8 +28,8 @@ PARAMS = quantize.Params(
         "int8": quantize.Candidate(of="teacher", activations="static"),
         "moving": quantize.Candidate(of="teacher", activations="dynamic"),
     },
-    simplify=True, tolerance=0.001, calibration_rows=20,
-    calibration_method="minmax", percentile=99.99, flip_rows=40, replicates=200, seed=1,
+    simplify=True, tolerance=0.001, calibration_rows=60,
+    calibration_method="minmax", percentile=99.99, equalization=0.5, flip_rows=40, replicates=200, seed=1,
 )  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def test_a_name_that_can_be_no_folders_is_refused(name: str) -> None:
     raw = {
         "candidates": {name: {"of": "teacher", "activations": "static"}}, "simplify": True, "tolerance": 0.001,
         "calibration_rows": 1, "calibration_method": "minmax", "percentile": 99,
-        "flip_rows": 1, "replicates": 200, "seed": 1,
+        "equalization": None, "flip_rows": 1, "replicates": 200, "seed": 1,
     }  # fmt: skip
     with pytest.raises(ParamsError, match="the name must consist of"):
         params.bind(quantize.Params, raw, section="quantize")

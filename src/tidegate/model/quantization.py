@@ -5,7 +5,7 @@ written here rather than by `onnxruntime.quantization`, which knows one scale fo
 products alone whose shapes it cannot infer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,7 @@ Bounds = Mapping[str, tuple[float, float]]
 """By tensor the least and the largest value that is told apart; what lies outside becomes that bound."""
 Method = Literal["minmax", "percentile"]
 
+_TINY = 1e-5  # the least that a channel's largest value counts as
 _SMALL = 16_384  # weights of a table or a product; fewer are left as they are
 
 
@@ -76,18 +77,58 @@ def observed(model: onnx.ModelProto, feeds: Iterable[Feed], *, method: Method, p
             text, and takes the extremes of what is left.
         percentile: of the values of a text that lie below its upper bound, 50 to 100.
     """
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    names, share = inputs(model), [100.0 - percentile, percentile] if method == "percentile" else [0.0, 100.0]
-    del watched.graph.output[:]
-    watched.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
-    session = _session(watched)
-    found = [[np.percentile(values, share) for values in session.run(names, dict(feed))] for feed in feeds]
+    share = [100.0 - percentile, percentile] if method == "percentile" else [0.0, 100.0]
+    names = inputs(model)
+    found = [[np.percentile(values, share) for values in row] for row in _watched(model, names, feeds)]
     extremes = np.array(found)  # texts x tensors x 2
     return {
         name: (float(low), float(high))
         for name, low, high in zip(names, extremes[:, :, 0].min(axis=0), extremes[:, :, 1].max(axis=0), strict=True)
     }
+
+
+def equalized(model: onnx.ModelProto, feeds: Iterable[Feed], *, strength: float) -> onnx.ModelProto:
+    """The same graph, the channels of its products' inputs scaled alike and the weights the other way round.
+
+    A few channels of a transformer are far larger than the rest, which one scale for all would round away. Channel c
+    is divided by max|x_c| ** strength / max|w_c| ** (1 - strength) (G. Xiao et al., "SmoothQuant", ICML 2023).
+
+    Args:
+        feeds: what max|x_c| is taken from.
+        strength: 0 makes the weights alike, 1 the inputs.
+    """
+    names = inputs(model)
+    largest = np.full(len(names), None)
+    for row in _watched(model, names, feeds):
+        tops = [np.abs(values).reshape(-1, values.shape[-1]).max(axis=0) for values in row]
+        largest[:] = [top if old is None else np.maximum(old, top) for old, top in zip(largest, tops, strict=True)]
+    graph = Graph(model)
+    for name, top in zip(names, largest, strict=True):
+        _equalize(graph, name, [product for product in _products(graph) if product.source == name], top, strength)
+    return graph.model()
+
+
+def _equalize(graph: Graph, source: str, products: list[_Product], largest: Floats, strength: float) -> None:
+    weights = np.max([np.abs(product.weight).max(axis=1) for product in products], axis=0)
+    scales = np.maximum(largest, _TINY) ** strength / np.maximum(weights, _TINY) ** (1 - strength)
+    name, divisors = f"{source}.equal", graph.add_constant(f"{source}.divisors", (1 / scales).astype(np.float32))
+    graph.replace(products[0].first, [helper.make_node("Mul", [source, divisors], [name]), products[0].first])
+    for product in products:
+        weight = (product.weight * scales[:, None]).astype(np.float32)
+        turned = weight.T if attribute(product.first, "transB", 0) else weight
+        product.first.input[:2] = [name, graph.add_constant(f"{product.first.output[0]}.weight", turned)]
+    graph.changed()
+
+
+def _watched(model: onnx.ModelProto, names: list[str], feeds: Iterable[Feed]) -> Iterator[list[Floats]]:
+    """The values of inner tensors, feed by feed."""
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    session = _session(watched)
+    for feed in feeds:
+        yield session.run(names, dict(feed))
 
 
 def _session(model: onnx.ModelProto) -> ort.InferenceSession:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tidegate.evidence.scoring import Predictions
-    from tidegate.model.quantization import Bounds
     from tidegate.package import Package
 
 
@@ -49,6 +48,8 @@ class Params:
     """What of them is kept apart: all values, or all but the most extreme ones of each text."""
     percentile: Annotated[float, Range(gt=50, le=100)]
     """Percent of a text's values that lie below the upper bound (and above the lower one); for percentile."""
+    equalization: Annotated[float, Range(ge=0, le=1)] | None
+    """How far large channels are made small, and their weights large, before scales are fixed; null leaves them."""
     flip_rows: Annotated[int, Range(ge=1)]
     """Validation texts, a seeded sample, that are asked for in different company."""
     replicates: Annotated[int, Range(ge=200, le=100_000)]
@@ -142,19 +143,24 @@ def _make(params: Params, name: str, candidate: Candidate, draft: Path, texts: l
     if not quantization.inputs(graph):
         cause = "its graph holds no matrix product that could be quantized"
         raise ModelError(candidate.of, cause, f"Take {name} out of quantize.candidates")
-    bounds = None if candidate.activations == "dynamic" else _bounds(params, graph, source, texts)
-    _write(draft / name, quantization.quantized(graph, bounds), source)
+    quantized = quantization.quantized(graph, None) if candidate.activations == "dynamic" else None
+    _write(draft / name, quantized or _with_fixed_scales(params, graph, source, texts), source)
     return asdict(candidate)
 
 
-def _bounds(params: Params, graph: "onnx.ModelProto", source: "Package", texts: list[str]) -> "Bounds":
+def _with_fixed_scales(
+    params: Params, graph: "onnx.ModelProto", source: "Package", texts: list[str]
+) -> "onnx.ModelProto":
     import numpy as np
 
     from tidegate.model import quantization
 
     rows = (np.array([tokens], dtype=np.int64) for tokens in source.encode(texts))  # one by one: without padding
-    feeds = ({"input_ids": row, "attention_mask": np.ones_like(row)} for row in rows)
-    return quantization.observed(graph, feeds, method=params.calibration_method, percentile=params.percentile)
+    feeds = [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in rows]
+    if params.equalization is not None:
+        graph = quantization.equalized(graph, feeds, strength=params.equalization)
+    bounds = quantization.observed(graph, feeds, method=params.calibration_method, percentile=params.percentile)
+    return quantization.quantized(graph, bounds)
 
 
 def _write(folder: Path, graph: "onnx.ModelProto", source: "Package") -> None:
