@@ -52,20 +52,21 @@ class Tokens:
         self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
         self._starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])
 
-    @classmethod
-    def encoded(cls, rows: Sequence[NDArray[np.int32]], labels: NDArray[np.int64], path: Path) -> "Tokens":
-        """Writes rows of ids as a token file, and opens it."""
+    @staticmethod
+    def write(path: Path, rows: Sequence[NDArray[np.int32]], labels: NDArray[np.int64]) -> None:
+        """Writes rows of ids as a token file."""
         lengths = np.fromiter(map(len, rows), np.int32, len(rows))
+        flat = np.concatenate([np.zeros(0, np.int32), *rows])
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         columns = {
-            "id": pa.array([str(place) for place in range(len(rows))]), "label": pa.array(labels.astype(np.int16)),
+            "id": pa.array([str(place) for place in range(len(rows))], pa.string()),
+            "label": pa.array(labels.astype(np.int16)),
             "length": pa.array(lengths),
-            "input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(rows))),
+            "input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat)),
         }  # fmt: skip
         table = pa.table(columns)
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
-        return cls(path)
 
     def __len__(self) -> int:
         return len(self.labels)

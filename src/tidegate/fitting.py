@@ -74,6 +74,23 @@ class Fitting:
         return []
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variants:
+    """Texts made from the training texts, which the teacher labels."""
+
+    copies: Annotated[int, Range(ge=0, le=100)]
+    """Variants a text."""
+
+    span: Annotated[float, Range(ge=0, le=1)]
+    """Share of variants that are a run of the text's words, of random length."""
+
+    replaced: Annotated[float, Range(ge=0, le=1)]
+    """Share of words in place of which a word of another text stands."""
+
+    dropped: Annotated[float, Range(ge=0, lt=1)]
+    """Share of words left out."""
+
+
 def name_problems(key: str, names: Sequence[str]) -> Iterator[str]:
     """What keeps names from being those of models, and so of folders."""
     for name in names:

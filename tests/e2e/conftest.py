@@ -208,4 +208,13 @@ SCENARIO: dict = {
         "learning_rate": 0.003,
         "importance_rows": 50,
     },
+    "quantize": {
+        "candidates": [
+            {"name": "teacher_int8", "of": "teacher", "activations": "static"},
+            {"name": "student_pruned_int8", "of": "student_pruned", "activations": "static"},
+        ],
+        "calibration_rows": 100,
+        "replicates": 200,
+    },
+    "select": {"margin": 0.2},
 }

@@ -16,7 +16,8 @@ from tidegate.model import anatomy, pruning
 def dataset(tmp_path: Path) -> TokenDataset:
     draw = np.random.default_rng(3)
     rows = [draw.integers(1, 30, draw.integers(2, 9)).astype(np.int32) for _ in range(12)]
-    return TokenDataset(Tokens.encoded(rows, draw.integers(0, 2, 12), tmp_path / "rows.arrow"), pad=0)
+    Tokens.write(tmp_path / "rows.arrow", rows, draw.integers(0, 2, 12))
+    return TokenDataset(Tokens(tmp_path / "rows.arrow"), pad=0)
 
 
 @pytest.fixture

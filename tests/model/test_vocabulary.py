@@ -126,7 +126,8 @@ def test_the_report_tells_what_the_smaller_vocabulary_costs(tmp_path: Path) -> N
     rows = []
     for name, tokenizer in (("whole", whole), ("small", small)):
         ids = [np.array(tokenizer.encode(text).ids, np.int32) for text in ["the sea", "the gate 漢"]]
-        rows.append(Tokens.encoded(ids, np.zeros(2, np.int64), tmp_path / name))
+        Tokens.write(tmp_path / name, ids, np.zeros(2, np.int64))
+        rows.append(Tokens(tmp_path / name))
     found = vocabulary.report(content, kept, before=rows[0], after=rows[1])
     assert (found["before"], found["after"]) == (whole.get_vocab_size(), len(kept))
     assert found["tokens_a_text_after"] > found["tokens_a_text_before"]

@@ -17,24 +17,28 @@ from tidegate.params import bind
 from tidegate.stages import distill
 
 LABELS = ["negative", "positive"]
+VARIANTS = {"copies": 0, "span": 0.3, "replaced": 0.1, "dropped": 0.1}
 
 
 class Stage:
     """Runs the stage into a folder of its own."""
 
     def __init__(self, inputs: Path, teacher: Path, folder: Path, fitting: dict[str, Any]) -> None:
-        self.task, self.tokens, self.teacher, self.folder = inputs / "task.json", inputs / "tokens", teacher, folder
+        self.inputs, self.tokens, self.teacher, self.folder = inputs, inputs / "tokens", teacher, folder
         self.params = fitting | {
             "students": [{"name": "student", "layers": [1]}],
             "temperature": 2.0,
             "soft": 0.8,
             "hidden": 1.0,
+            "variants": VARIANTS,
         }
 
     def run(self, **changes: Any) -> dict[str, Any]:
         distill.run(
             bind(distill.Params, self.params | changes, section="distill"), teacher=self.teacher, tokens=self.tokens,
-            task=self.task, students=self.folder / "students", distillation=self.folder / "distillation.json",
+            **{name: self.inputs / f"{name}.parquet" for name in ("train", "unlabelled")},
+            task=self.inputs / "task.json", students=self.folder / "students",
+            distillation=self.folder / "distillation.json",
         )  # fmt: skip
         found: dict[str, Any] = files.read_json(self.folder / "distillation.json")
         return found
@@ -80,9 +84,18 @@ def test_unlabelled_rows_are_learnt_from_too(stage: Stage, tmp_path: Path) -> No
     without = files.digest_folder(stage.folder / "students")
     rows = Tokens(stage.tokens / "train.arrow")
     stage.tokens = Path(shutil.copytree(stage.tokens, tmp_path / "tokens"))
-    Tokens.encoded(list(rows), np.full(len(rows), UNLABELLED), stage.tokens / "unlabelled.arrow")
+    Tokens.write(stage.tokens / "unlabelled.arrow", list(rows), np.full(len(rows), UNLABELLED))
     report = stage.run()["student"]
     assert report["rows"] == 2 * len(rows)
+    assert report["validation"]["accuracy"] >= 0.9
+    assert files.digest_folder(stage.folder / "students") != without
+
+
+def test_variants_are_learnt_from_too(stage: Stage) -> None:
+    rows = stage.run()["student"]["rows"]
+    without = files.digest_folder(stage.folder / "students")
+    report = stage.run(variants=VARIANTS | {"copies": 2})["student"]
+    assert report["rows"] == 3 * rows
     assert report["validation"]["accuracy"] >= 0.9
     assert files.digest_folder(stage.folder / "students") != without
 

@@ -15,6 +15,7 @@ from tidegate.params import bind
 from tidegate.stages import distill, prune
 
 LABELS = ["negative", "positive"]
+VARIANTS = {"copies": 1, "span": 0.3, "replaced": 0.1, "dropped": 0.1}
 SHAPE = {"name": "pruned", "of": "teacher", "heads": 1, "neurons": 16, "vocabulary": None}
 
 
@@ -25,6 +26,7 @@ class Stage:
         self.inputs, self.teacher, self.students, self.folder = inputs, teacher, students, folder
         self.params = fitting | {
             "models": [SHAPE], "importance_rows": 64, "temperature": 2.0, "soft": 0.8, "hidden": 1.0,
+            "variants": VARIANTS,
         }  # fmt: skip
 
     def run(self, **changes: Any) -> dict[str, Any]:
@@ -50,9 +52,11 @@ def students(inputs: Path, teacher: Path, fitting: dict[str, Any], tmp_path_fact
         "temperature": 2.0,
         "soft": 0.8,
         "hidden": 1.0,
+        "variants": VARIANTS,
     }
     distill.run(
         bind(distill.Params, params, section="distill"), teacher=teacher, tokens=inputs / "tokens",
+        **{name: inputs / f"{name}.parquet" for name in ("train", "unlabelled")},
         task=inputs / "task.json", students=folder / "students", distillation=folder / "distillation.json",
     )  # fmt: skip
     return folder / "students"

@@ -24,10 +24,10 @@ TASK = {"task": "channels", "labels": LABELS, "slices": []}
 NORMALIZATION = {"mend_unicode": True, "strip_markup": True, "mask": [], "max_characters": 5_000}
 WORDS = [f"w{n}" for n in range(300)]
 PARAMS = quantize.Params(
-    candidates={
-        "int8": quantize.Candidate(of="teacher", activations="static"),
-        "moving": quantize.Candidate(of="teacher", activations="dynamic"),
-    },
+    candidates=[
+        quantize.Candidate(name="int8", of="teacher", activations="static"),
+        quantize.Candidate(name="moving", of="teacher", activations="dynamic"),
+    ],
     simplify=True, tolerance=0.001, calibration_rows=60,
     calibration_method="minmax", percentile=99.99, equalization=0.5, flip_rows=40, replicates=200, seed=1,
 )  # fmt: skip
@@ -158,7 +158,7 @@ def test_two_runs_give_the_same_bytes(made: dict[str, Path], tmp_path: Path) -> 
 
 
 def test_fixed_scales_come_from_training_texts_alone(artifacts: dict[str, Path], tmp_path: Path) -> None:
-    only = replace(PARAMS, candidates={"int8": PARAMS.candidates["int8"]}, calibration_rows=3)
+    only = replace(PARAMS, candidates=[one for one in PARAMS.candidates if one.name == "int8"], calibration_rows=3)
     quantize.run(only, **artifacts)
     first = (artifacts["packages"] / "int8" / "model.onnx").read_bytes()
     pl.read_parquet(artifacts["validation"])[:7].write_parquet(artifacts["validation"])
@@ -172,14 +172,14 @@ def test_fixed_scales_come_from_training_texts_alone(artifacts: dict[str, Path],
 @pytest.mark.parametrize(
     ("name", "of", "words"),
     [
-        ("int8", "student", r"candidates\.int8\.of: no package 'student' is exported; there are: teacher"),
-        ("teacher", "teacher", r"candidates\.teacher: an exported package has this name"),
+        ("int8", "student", r"'int8' is of 'student', which is no exported package; there are: teacher"),
+        ("teacher", "teacher", r"an exported package is called 'teacher' too"),
     ],
 )
 def test_a_candidate_that_cannot_be_made_is_refused_before_anything_is_written(
     artifacts: dict[str, Path], name: str, of: str, words: str
 ) -> None:
-    wrong = replace(PARAMS, candidates={name: quantize.Candidate(of=of, activations="static")})
+    wrong = replace(PARAMS, candidates=[quantize.Candidate(name=name, of=of, activations="static")])
     with pytest.raises(ParamsError, match=words):
         quantize.run(wrong, **artifacts)
     assert not artifacts["packages"].exists()
@@ -189,11 +189,11 @@ def test_a_candidate_that_cannot_be_made_is_refused_before_anything_is_written(
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "", "a b"])
 def test_a_name_that_can_be_no_folders_is_refused(name: str) -> None:
     raw = {
-        "candidates": {name: {"of": "teacher", "activations": "static"}}, "simplify": True, "tolerance": 0.001,
+        "candidates": [{"name": name, "of": "teacher", "activations": "static"}], "simplify": True, "tolerance": 0.001,
         "calibration_rows": 1, "calibration_method": "minmax", "percentile": 99,
         "equalization": None, "flip_rows": 1, "replicates": 200, "seed": 1,
     }  # fmt: skip
-    with pytest.raises(ParamsError, match="the name must consist of"):
+    with pytest.raises(ParamsError, match="a name is made of letters, digits and underscores"):
         params.bind(quantize.Params, raw, section="quantize")
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ from tidegate.stages.select import Candidate, choose, dominates, undominated
 
 PARAMS = select.Params(
     policy="cheapest_not_inferior", reference="teacher", margin=0.01, cost="latency_ms", confidence=0.95,
-    replicates=200, seed=1,
+    replicates=200, seed=1, most_flips=0.01,
 )  # fmt: skip
 ROOMY = replace(PARAMS, margin=0.02)
 LABELS = ("negative", "neutral", "positive")
 
 
-def one(name: str, accuracy: float, latency_ms: float, size: int) -> Candidate:
-    return Candidate(name=name, accuracy=accuracy, macro_f1=accuracy, latency_ms=latency_ms, bytes=size)
+def one(name: str, accuracy: float, latency_ms: float, size: int, flips: float = 0.0) -> Candidate:
+    return Candidate(name=name, accuracy=accuracy, macro_f1=accuracy, latency_ms=latency_ms, bytes=size, flips=flips)
 
 
 def lower_ends(**low: float | None) -> dict[str, dict[str, Any]]:
@@ -102,6 +102,20 @@ def test_the_reason_names_figures_bound_and_who_was_not_shown_to_be_sound() -> N
     assert "not shown to be within 0.01: student" in reason
 
 
+@pytest.mark.parametrize("policy", ["cheapest_not_inferior", "most_accurate"])
+def test_a_candidate_whose_answers_depend_on_the_batch_is_not_chosen(policy: Literal["most_accurate"]) -> None:
+    candidates = [
+        one("dynamic", 0.9, 1.0, 10, flips=0.011),
+        one("static", 0.85, 2.0, 10),
+        one("teacher", 0.8, 9.0, 90, 0.5),
+    ]
+    ends = lower_ends(dynamic=0.0, static=0.0)
+    chosen, reason = choose(replace(PARAMS, policy=policy), candidates, ends)
+    assert chosen.name == "static"
+    assert reason.endswith("labels depend on the batch in more than 1.0%: dynamic")
+    assert choose(replace(PARAMS, policy=policy, most_flips=0.02), candidates, ends)[0].name == "dynamic"
+
+
 @pytest.fixture
 def artifacts(tmp_path: Path, package_folder: Callable[..., Path]) -> dict[str, Path]:
     """A teacher that is right on 380 of 400 rows, a fast copy right on 379, a faster one right on 320."""
@@ -118,8 +132,10 @@ def artifacts(tmp_path: Path, package_folder: Callable[..., Path]) -> dict[str, 
             "latency": {"single_ms": {"p50": latency_ms}},
         }  # fmt: skip
     (tmp_path / "comparison.json").write_text(json.dumps(compared))
+    (tmp_path / "quantization.json").write_text(json.dumps({name: {"flips": 0.0} for name in right}))
     return {
-        "comparison": tmp_path / "comparison.json", "packages": tmp_path / "packages", "validation_predictions": out,
+        "comparison": tmp_path / "comparison.json", "quantization": tmp_path / "quantization.json",
+        "packages": tmp_path / "packages", "validation_predictions": out,
         "selection": tmp_path / "selection.json", "frontier": tmp_path / "frontier.csv",
         "candidates": tmp_path / "candidates.svg", "candidate": tmp_path / "candidate",
     }  # fmt: skip

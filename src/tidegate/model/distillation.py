@@ -22,8 +22,8 @@ from typing_extensions import override
 
 from tidegate.data import UNLABELLED, Batches, SortedSampler, TokenDataset, Tokens, loader
 from tidegate.errors import ModelError
-from tidegate.fitting import Fitting
-from tidegate.model import anatomy, encoder, hardware, progress, reporting, scores
+from tidegate.fitting import Fitting, Variants
+from tidegate.model import anatomy, encoder, hardware, progress, reporting, scores, variation
 from tidegate.model.training import Classifier, fit
 
 _BATCH = 64  # rows the teacher answers at once
@@ -202,6 +202,8 @@ class School:
     """To the training rows, as `answers` gives them."""
     train: TokenDataset
     """The training rows as the teacher reads them; these and the answers belong together row by row."""
+    texts: list[Path]
+    """The files with the texts of these rows: train, unlabelled, variants."""
     validation: TokenDataset
     validation_logits: NDArray[np.float32]
     """The teacher's, (rows, labels)."""
@@ -247,23 +249,29 @@ class School:
 
 
 def school(
-    teacher: Path, tokens: Path, about: Mapping[str, Any], *, section: str, settings: Fitting, objective: Objective,
-    folder: Path, key: str,
+    teacher: Path, tokens: Path, texts: Sequence[Path], about: Mapping[str, Any], *, section: str, settings: Fitting,
+    objective: Objective, variants: Variants, folder: Path, key: str,
 ) -> School:  # fmt: skip
-    """Has the teacher answer to all training rows, labelled or not.
+    """Has the teacher answer to all training rows, labelled or not, and to variants of them.
 
     Args:
         teacher: its folder.
         tokens: the folder of the token files.
+        texts: the files with the texts of train and unlabelled.
         about: the content of `task.json`.
     """
     model = encoder.load(teacher, about["labels"], trained=True)
-    pad = model.config.pad_token_id or 0
-    train = TokenDataset(Tokens(tokens / "train.arrow", tokens / "unlabelled.arrow"), pad=pad)
+    pad, varied = model.config.pad_token_id or 0, folder / "variants.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    variation.write(texts, varied, variants, seed=settings.seed)
+    ids = encoder.encoded(teacher, [varied])
+    Tokens.write(folder / "variants.arrow", ids, np.full(len(ids), UNLABELLED))
+    rows = Tokens(tokens / "train.arrow", tokens / "unlabelled.arrow", folder / "variants.arrow")
+    train = TokenDataset(rows, pad=pad)
     validation = TokenDataset(Tokens(tokens / "validation.arrow"), pad=pad)
     return School(
         section=section, settings=settings, objective=objective, teacher=model, train=train, validation=validation,
         answers=answers(model, train, settings=settings, folder=folder / "answers", key=key),
         validation_logits=scores.logits(model, validation, batch_size=_BATCH), folder=folder, key=key,
-        task=about["task"],
+        task=about["task"], texts=[*texts, varied],
     )  # fmt: skip

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
@@ -28,6 +31,7 @@ _TOKENIZER = (
 )  # fmt: skip
 _WEIGHTS = ("*.safetensors", "model.safetensors.index.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_BATCH = 10_000  # texts encoded at once
 _HEAD = ("classifier", "pre_classifier", "score", "pooler", "dense", "head")
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "dropout", "attention_dropout",
@@ -102,6 +106,18 @@ def tokenizer(folder: Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
         raise ModelError(str(path), f"is missing or damaged ({_first_line(error)})", _ANEW) from None
+
+
+def encoded(folder: Path, texts: Iterable[Path]) -> list[NDArray[np.int32]]:
+    """The ids of the texts of some Parquet files, one file after the other, as the tokenizer in `folder` gives them."""
+    tokens = tokenizer(folder)
+    tokens.encode_special_tokens = True  # a "[SEP]" that somebody typed is text, no separator
+    found = []
+    for path in texts:
+        for batch in polars.scan_parquet(path).select("text").collect_batches(chunk_size=_BATCH):
+            encodings = tokens.encode_batch_fast(batch["text"].to_list())
+            found += [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
+    return found
 
 
 def configuration(folder: Path) -> dict[str, Any]:

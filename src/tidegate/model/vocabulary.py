@@ -6,20 +6,16 @@ the content of `tokenizer.json`; the rows of the embedding table are `anatomy.ke
 
 import copy
 import string
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from tidegate import files
 from tidegate.data import Tokens
 from tidegate.errors import ModelError
-
-_BATCH = 10_000  # texts encoded at once
 
 Content = dict[str, Any]
 """What `tokenizer.json` holds."""
@@ -149,31 +145,6 @@ def write(folder: Path, content: Content) -> None:
     files.write_json(folder / "tokenizer.json", content)
     for name in ("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"):
         (folder / name).unlink(missing_ok=True)
-
-
-def reencoded(folder: Path, texts: tuple[Path, Path, Path], rows: tuple[Tokens, Tokens]) -> tuple[Tokens, Tokens]:
-    """The rows as the tokenizer in `folder` reads them; token files are kept there.
-
-    Args:
-        texts: the files with the texts of train, unlabelled and validation.
-        rows: training (train, then unlabelled) and validation rows, in the order of the texts.
-    """
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.encode_special_tokens = True  # a "[SEP]" that somebody typed is text, no separator
-
-    def encoded(paths: Sequence[Path]) -> list[NDArray[np.int32]]:
-        found = []
-        for path in paths:
-            for batch in polars.scan_parquet(path).select("text").collect_batches(chunk_size=_BATCH):
-                encodings = tokenizer.encode_batch_fast(batch["text"].to_list())
-                found += [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
-        return found
-
-    train, validation = encoded(texts[:2]), encoded(texts[2:])
-    return (
-        Tokens.encoded(train, rows[0].labels, folder / "train.arrow"),
-        Tokens.encoded(validation, rows[1].labels, folder / "validation.arrow"),
-    )
 
 
 def report(content: Content, kept: list[int], *, before: Tokens, after: Tokens) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from tidegate import files
-from tidegate.fitting import Fitting, name_problems, spare_cores
+from tidegate.fitting import Fitting, Variants, name_problems, spare_cores
 from tidegate.params import Range
 
 
@@ -40,6 +40,8 @@ class Params(Fitting):
     hidden: Annotated[float, Range(ge=0)]
     """Weight of the first token's hidden states."""
 
+    variants: Variants
+
     def problems(self) -> Iterator[str]:
         """What does not go together."""
         yield from Fitting.problems(self)
@@ -49,7 +51,10 @@ class Params(Fitting):
                 yield f"students: layers of {student.name!r} must ascend, each named once"
 
 
-def run(params: Params, *, teacher: Path, tokens: Path, task: Path, students: Path, distillation: Path) -> None:
+def run(
+    params: Params, *, teacher: Path, tokens: Path, train: Path, unlabelled: Path, task: Path, students: Path,
+    distillation: Path,
+) -> None:  # fmt: skip
     """Teaches the students one after the other, or goes on with a run of the same inputs that was killed."""
     spare_cores()
     from tidegate.model import anatomy
@@ -58,7 +63,8 @@ def run(params: Params, *, teacher: Path, tokens: Path, task: Path, students: Pa
 
     about, unfinished = files.read_json(task), students.with_name(f"{students.name}.partial")
     school = teaching.school(
-        teacher, tokens, about, section="distill", settings=params, folder=unfinished,
+        teacher, tokens, (train, unlabelled), about, section="distill", settings=params, variants=params.variants,
+        folder=unfinished,
         objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),
         key=files.digest_json([asdict(params), about["labels"], *map(files.digest_folder, (teacher, tokens))]),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tidegate import files
 from tidegate.errors import ModelError
-from tidegate.fitting import Fitting, name_problems, spare_cores
+from tidegate.fitting import Fitting, Variants, name_problems, spare_cores
 from tidegate.params import Range
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class Params(Fitting):
     hidden: Annotated[float, Range(ge=0)]
     """Weight of the first token's last hidden state."""
 
+    variants: Variants
+
     def problems(self) -> Iterator[str]:
         """What does not go together."""
         yield from Fitting.problems(self)
@@ -82,17 +84,18 @@ def run(
     sources = {shape.name: _source(shape, teacher, students) for shape in params.models}
     inputs = [files.digest_folder(folder) for folder in (teacher, students, tokens)]
     school = teaching.school(
-        teacher, tokens, about, section="prune", settings=params, folder=unfinished,
+        teacher, tokens, (train, unlabelled), about, section="prune", settings=params, variants=params.variants,
+        folder=unfinished,
         objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),
         key=files.digest_json([asdict(params), about["labels"], inputs]),
     )  # fmt: skip
-    models, reports, texts = {}, {}, (train, unlabelled, validation)
+    models, reports = {}, {}
     for shape in params.models:
         name = shape.name
         print(f"{name}, from {shape.of}:", flush=True)
         model = encoders.load(sources[name], about["labels"], trained=True)
         folder = unfinished / f"{name}.tokenizer"
-        rows, vocabulary = _fewer_tokens(shape, model, sources[name], folder, texts, school)
+        rows, vocabulary = _fewer_tokens(shape, model, sources[name], folder, validation, school)
         _fewer_parts(params, shape, model, folder, rows[0])
         report = school.teach(model, name, taught_by=school.last_layer, rows=rows)
         models[name] = (model, folder)
@@ -128,17 +131,17 @@ def _source(shape: Shape, teacher: Path, students: Path) -> Path:
 
 
 def _fewer_tokens(
-    shape: Shape, model: "PreTrainedModel", source: Path, folder: Path, texts: tuple[Path, Path, Path],
-    school: "School",
+    shape: Shape, model: "PreTrainedModel", source: Path, folder: Path, validation: Path, school: "School"
 ) -> "tuple[tuple[Tokens, Tokens], dict[str, Any] | None]":  # fmt: skip
     """Gives the model its vocabulary and writes its tokenizer into `folder`.
 
     Args:
-        texts: the files with the texts of train, unlabelled and validation.
+        validation: the file with its texts.
 
     Returns:
         Training and validation rows as the model reads them now, and what became of the vocabulary.
     """
+    from tidegate.data import Tokens
     from tidegate.model import anatomy, vocabulary
     from tidegate.model import encoder as encoders
 
@@ -152,7 +155,9 @@ def _fewer_tokens(
     kept = vocabulary.frequent(content, counts, shape.vocabulary, what=_key(shape, "vocabulary"))
     anatomy.keep_tokens(model, kept)
     vocabulary.write(folder, vocabulary.trimmed(content, kept))
-    fewer = vocabulary.reencoded(folder, texts, rows)
+    Tokens.write(folder / "train.arrow", encoders.encoded(folder, school.texts), rows[0].labels)
+    Tokens.write(folder / "validation.arrow", encoders.encoded(folder, [validation]), rows[1].labels)
+    fewer = (Tokens(folder / "train.arrow"), Tokens(folder / "validation.arrow"))
     return fewer, vocabulary.report(content, kept, before=rows[1], after=fewer[1])
 
 

@@ -3,15 +3,15 @@
 It chooses nothing: `compare` measures what it leaves, and `select` decides.
 """
 
-import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tidegate import files
 from tidegate.errors import DataError, ModelError, PackageError, ParamsError
+from tidegate.fitting import name_problems
 from tidegate.params import Range
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tidegate.evidence.scoring import Predictions
+    from tidegate.evidence.statistics import Floats
     from tidegate.package import Package
 
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 class Candidate:
     """An int8 package to make."""
 
+    name: str
+    """Of the package, and so of its folder."""
     of: str
     """The exported package that it is made from."""
     activations: Literal["dynamic", "static"]
@@ -36,8 +39,7 @@ class Candidate:
 class Params:
     """Which int8 packages are made, and how."""
 
-    candidates: dict[str, Candidate]
-    """By name, which is also its folder's."""
+    candidates: list[Candidate]
     simplify: bool
     """Whether graphs are simplified first; their answers stay the same."""
     tolerance: Annotated[float, Range(gt=0, le=0.1)]
@@ -57,13 +59,9 @@ class Params:
     seed: Annotated[int, Range(ge=0, lt=2**31)]
     """Of the samples, of the company and of the intervals."""
 
-    def problems(self) -> list[str]:
+    def problems(self) -> Iterator[str]:
         """Names that can be no folder's."""
-        return [
-            f"candidates.{name}: the name must consist of letters, digits, '_', '.' and '-', and begin with a letter"
-            for name in self.candidates
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name)
-        ]
+        return name_problems("candidates", [candidate.name for candidate in self.candidates])
 
 
 def run(
@@ -81,11 +79,14 @@ def run(
     with files.replacing(packages) as draft:
         draft.mkdir()
         found = {name: _copy(params, source, draft / name) for name, source in sources.items()}
-        for name, candidate in params.candidates.items():
-            found[name] = _make(params, name, candidate, draft, texts)
+        for candidate in params.candidates:
+            found[candidate.name] = _make(params, candidate, draft, texts)
+        expected = {name: source.logits(rows["text"].to_list()) for name, source in sources.items()}
         for name, entry in found.items():
-            entry |= _judged(params, draft / name, sources[entry["of"]], rows, described)
-            print(_line(name, entry))
+            entry |= _judged(params, draft / name, expected[entry["of"]], rows, described)
+            if name in sources:
+                _check_parity(params, name, entry["logit_difference"]["max"])
+            print(_line(name, entry), flush=True)
         files.write_json(quantization, found)
 
 
@@ -98,17 +99,17 @@ def _sources(exported: Path) -> dict[str, "Package"]:
     return {folder.name: Package.load(folder) for folder in folders}
 
 
-def _check(candidates: Mapping[str, Candidate], sources: Mapping[str, "Package"]) -> None:
+def _check(candidates: Sequence[Candidate], sources: Mapping[str, "Package"]) -> None:
     known = ", ".join(sources)
     problems = [
-        f"quantize.candidates.{name}.of: no package {candidate.of!r} is exported; there are: {known}"
-        for name, candidate in candidates.items()
-        if candidate.of not in sources
+        f"quantize.candidates: {one.name!r} is of {one.of!r}, which is no exported package; there are: {known}"
+        for one in candidates
+        if one.of not in sources
     ]
     problems += [
-        f"quantize.candidates.{name}: an exported package has this name; there are: {known}"
-        for name in candidates
-        if name in sources
+        f"quantize.candidates: an exported package is called {one.name!r} too; there are: {known}"
+        for one in candidates
+        if one.name in sources
     ]
     if problems:
         raise ParamsError("params.yaml", problems)
@@ -131,7 +132,7 @@ def _copy(params: Params, source: "Package", folder: Path) -> dict[str, Any]:
     return {"of": folder.name, "activations": None, "simplified": asdict(found) if found else None}
 
 
-def _make(params: Params, name: str, candidate: Candidate, draft: Path, texts: list[str]) -> dict[str, Any]:
+def _make(params: Params, candidate: Candidate, draft: Path, texts: list[str]) -> dict[str, Any]:
     """Writes a candidate, made from the graph that `_copy` wrote."""
     import onnx
 
@@ -142,10 +143,10 @@ def _make(params: Params, name: str, candidate: Candidate, draft: Path, texts: l
     graph = onnx.load(source.folder / "model.onnx")
     if not quantization.inputs(graph):
         cause = "its graph holds no matrix product that could be quantized"
-        raise ModelError(candidate.of, cause, f"Take {name} out of quantize.candidates")
+        raise ModelError(candidate.of, cause, f"Take {candidate.name} out of quantize.candidates")
     quantized = quantization.quantized(graph, None) if candidate.activations == "dynamic" else None
-    _write(draft / name, quantized or _with_fixed_scales(params, graph, source, texts), source)
-    return asdict(candidate)
+    _write(draft / candidate.name, quantized or _with_fixed_scales(params, graph, source, texts), source)
+    return {"of": candidate.of, "activations": candidate.activations}
 
 
 def _with_fixed_scales(
@@ -177,23 +178,21 @@ def _write(folder: Path, graph: "onnx.ModelProto", source: "Package") -> None:
 
 
 def _judged(
-    params: Params, folder: Path, source: "Package", rows: "pl.DataFrame", described: Mapping[str, Any]
+    params: Params, folder: Path, expected: "Floats", rows: "pl.DataFrame", described: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Puts the temperature into a package; says what it is worth, and how far it is from the exported one.
 
-    Raises:
-        ModelError: it is that one, simplified, and answers otherwise.
+    Args:
+        expected: (n, k), the logits of that one.
     """
     import numpy as np
 
     from tidegate import package
     from tidegate.evidence import calibration, latency, predictions
 
-    made, texts = package.Package.load(folder), rows["text"].to_list()
-    logits, expected = made.logits(texts), source.logits(texts)
+    made = package.Package.load(folder)
+    logits = made.logits(rows["text"].to_list())
     difference = np.abs(logits - expected)
-    if folder.name == source.folder.name:
-        _check_parity(params, folder.name, float(difference.max()))
     temperature, found = 1.0, {}
     for when in ("before", "after"):
         p = predictions.from_rows(rows, described["labels"], calibration.probabilities(logits, temperature), [])
@@ -212,6 +211,7 @@ def _judged(
 
 
 def _check_parity(params: Params, name: str, difference: float) -> None:
+    """Holds that simplifying a graph changed no answer."""
     if not difference <= params.tolerance:  # also true of nan
         cause = f"simplified, its logits differ by up to {difference:.3g}, allowed is {params.tolerance:g}"
         raise ModelError(

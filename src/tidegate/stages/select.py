@@ -24,6 +24,8 @@ class Params:
     """Name of the candidate that the others may not be inferior to."""
     margin: Annotated[float, Range(gt=0, lt=0.5)]
     """Loss of accuracy that a cheaper candidate may have, as a share of rows (0.01 is one row in a hundred)."""
+    most_flips: Annotated[float, Range(ge=0, le=1)]
+    """Share of texts whose label may depend on the others in the batch; a candidate with more is not chosen."""
     cost: Literal["latency_ms", "bytes"]
     """What is cheap: the median time of one text, or the size; the other one decides between equals."""
     confidence: Annotated[float, Range(ge=0.5, lt=1)]
@@ -44,12 +46,15 @@ class Candidate:
     latency_ms: float
     """Median of one text."""
     bytes: int
+    flips: float
+    """Share of texts whose label depends on the others in the batch."""
 
 
 def run(
     params: Params,
     *,
     comparison: Path,
+    quantization: Path,
     packages: Path,
     validation_predictions: Path,
     selection: Path,
@@ -59,7 +64,8 @@ def run(
 ) -> None:
     """Writes the choice, the frontier as a table and as a picture, and a copy of the chosen package."""
     compared: dict[str, Any] = files.read_json(comparison)
-    known = [_candidate(name, entry) for name, entry in sorted(compared.items())]
+    made: dict[str, Any] = files.read_json(quantization)
+    known = [_candidate(name, entry, made[name]["flips"]) for name, entry in sorted(compared.items())]
     _check_reference(params, known)
     differences = _differences(params, known, packages, validation_predictions)
     chosen, reason = choose(params, known, differences)
@@ -94,12 +100,19 @@ def choose(
     """
     if len(candidates) == 1:
         return candidates[0], "it is the only candidate"
+    steady = [one for one in candidates if one.name == params.reference or one.flips <= params.most_flips]
     if params.policy == "most_accurate":
-        best = min(candidates, key=lambda one: (-one.accuracy, *_costs(params, one), one.name))
-        return best, f"its accuracy on validation, {best.accuracy:.3f}, is the highest of {len(candidates)} candidates"
-    sound = [one for one in candidates if one.name == params.reference or _shown(params, differences[one.name])]
+        best = min(steady, key=lambda one: (-one.accuracy, *_costs(params, one), one.name))
+        reason = f"its accuracy on validation, {best.accuracy:.3f}, is the highest of {len(steady)} candidates"
+        return best, reason + _left_out(params, candidates)
+    sound = [one for one in steady if one.name == params.reference or _shown(params, differences[one.name])]
     chosen = min(sound, key=lambda one: (*_costs(params, one), -one.accuracy, one.name))
-    return chosen, _reason(params, chosen, sound, candidates, differences)
+    return chosen, _reason(params, chosen, sound, steady, differences) + _left_out(params, candidates)
+
+
+def _left_out(params: Params, candidates: Sequence[Candidate]) -> str:
+    names = [one.name for one in candidates if one.name != params.reference and one.flips > params.most_flips]
+    return f"; labels depend on the batch in more than {params.most_flips:.1%}: {', '.join(names)}" if names else ""
 
 
 def _costs(params: Params, one: Candidate) -> tuple[float, float]:
@@ -129,13 +142,14 @@ def _reason(
     )
 
 
-def _candidate(name: str, entry: Mapping[str, Any]) -> Candidate:
+def _candidate(name: str, entry: Mapping[str, Any], flips: float) -> Candidate:
     return Candidate(
         name=name,
         accuracy=entry["accuracy"]["value"],
         macro_f1=entry["macro_f1"]["value"],
         latency_ms=entry["latency"]["single_ms"]["p50"],
         bytes=entry["bytes"],
+        flips=flips,
     )
 
 
