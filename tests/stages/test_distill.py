@@ -30,6 +30,7 @@ class Stage:
             "temperature": 2.0,
             "soft": 0.8,
             "hidden": 1.0,
+            "keep_embeddings": False,
             "variants": VARIANTS,
         }
 
@@ -62,6 +63,14 @@ def test_a_student_has_the_layers_it_was_given_and_answers_as_its_teacher(stage:
     assert report["agreement"] >= 0.9
     assert report["validation"]["accuracy"] >= 0.9
     assert not stage.folder.joinpath("students.partial").exists()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_embeddings_are_learnt_or_kept(stage: Stage, keep: bool) -> None:
+    stage.run(keep_embeddings=keep)
+    teacher = encoder.load(stage.teacher, LABELS, trained=True)
+    name = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(stage.student().state_dict()[name], teacher.state_dict()[name]) is keep
 
 
 def test_two_runs_give_the_same_bytes(stage: Stage) -> None:

@@ -1,6 +1,6 @@
 """An ONNX graph that is being rewritten: who gives a tensor, who reads it, and what nobody reads is swept out.
 
-What is rewritten, and why, stands in `fusion` and `quantization`.
+What is rewritten, and why, stands in `simplification` and `quantization`.
 """
 
 from collections.abc import Sequence
@@ -51,6 +51,31 @@ class Graph:
         """The node that alone reads a tensor, where it is of this kind and the tensor is no output of the graph."""
         readers = self.readers(name)
         return readers[0] if len(readers) == 1 and readers[0].op_type == kind and name not in self.outputs else None
+
+    def source(self, node: onnx.NodeProto, kind: str) -> onnx.NodeProto | None:
+        """The first node of a kind among those that a node reads."""
+        makers = (self.maker(name) for name in node.input)
+        return next((maker for maker in makers if maker is not None and maker.op_type == kind), None)
+
+    def chain(self, name: str, *kinds: str) -> list[onnx.NodeProto] | None:
+        """The nodes above a tensor, of these kinds in turn, the nearest first; None where they are others."""
+        found: list[onnx.NodeProto] = []
+        for kind in kinds:
+            node = self.source(found[-1], kind) if found else self.maker(name)
+            if node is None or node.op_type != kind:
+                return None
+            found.append(node)
+        return found
+
+    def below(self, name: str, *kinds: str) -> list[onnx.NodeProto] | None:
+        """The nodes below a tensor, of these kinds in turn, each the only reader; None where they are others."""
+        found: list[onnx.NodeProto] = []
+        for kind in kinds:
+            node = self.only_reader(found[-1].output[0] if found else name, kind)
+            if node is None:
+                return None
+            found.append(node)
+        return found
 
     def constant(self, name: str) -> NDArray[Any] | None:
         """The values of a constant; None where a tensor is none."""

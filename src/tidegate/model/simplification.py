@@ -8,7 +8,6 @@ normalized, are not used: on a CPU they are slower than the steps that they repl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import onnx
@@ -76,15 +75,15 @@ def _simplify_attention(graph: Graph, softmax: onnx.NodeProto) -> bool:
     for node, shape in [*((node, heads) for node in found.reshapes), (found.last, _shape(graph, "joined", [0, 0, -1]))]:
         _change(graph, node, {node.input[1]: shape})
         del node.attribute[:]  # 0 takes the size of what is reshaped
-    scores = _maker_of_kind(graph, found.masked, "Mul")
+    scores = graph.source(found.masked, "Mul")
     (mask,) = [name for name in found.masked.input if scores is not None and name != scores.output[0]]
     _change(graph, found.masked, {mask: _mask(graph)})
     return True
 
 
 def _attention(graph: Graph, softmax: onnx.NodeProto) -> _Attention | None:
-    above = _chain(graph, softmax.input[0], "Add", "Mul", "MatMul")
-    below = _below(graph, softmax.output[0], "MatMul", "Transpose", "Reshape")
+    above = graph.chain(softmax.input[0], "Add", "Mul", "MatMul")
+    below = graph.below(softmax.output[0], "MatMul", "Transpose", "Reshape")
     if above is None or below is None or attribute(below[1], "perm", None) != [0, 2, 1, 3]:
         return None
     masked, scaled, scores = above
@@ -104,7 +103,7 @@ def _attention(graph: Graph, softmax: onnx.NodeProto) -> _Attention | None:
 
 def _heads(graph: Graph, name: str, perm: list[int]) -> onnx.NodeProto | None:
     """The reshape above a transposition, where it makes (batch, length, heads, size)."""
-    chain = _chain(graph, name, "Transpose", "Reshape")
+    chain = graph.chain(name, "Transpose", "Reshape")
     if chain is None or attribute(chain[0], "perm", None) != perm or not _head_size(graph, chain[1]):
         return None
     return chain[1]
@@ -125,7 +124,7 @@ def _product(graph: Graph, name: str) -> onnx.NodeProto | None:
     """The product with a constant that gives a tensor, a bias added or not."""
     node = graph.maker(name)
     if node is not None and node.op_type == "Add":
-        node = _maker_of_kind(graph, node, "MatMul")
+        node = graph.source(node, "MatMul")
     return node if node is not None and node.op_type == "MatMul" and _is_constant(graph, node.input[1]) else None
 
 
@@ -148,7 +147,7 @@ def _mask(graph: Graph) -> str:
 
 def _simplify_embedding(graph: Graph, added: onnx.NodeProto, *, max_length: int) -> bool:
     """The sum of the rows of words, types and positions: where all types are one, positions and type become a table."""
-    inner = _maker_of_kind(graph, added, "Add")
+    inner = graph.source(added, "Add")
     parts = [] if inner is None else [*inner.input, *(name for name in added.input if name != inner.output[0])]
     gathers = [node for name in parts if (node := graph.maker(name)) is not None and node.op_type == "Gather"]
     words = [node for node in gathers if node.input[1] == "input_ids"]
@@ -242,32 +241,3 @@ def _change(graph: Graph, node: onnx.NodeProto, names: Mapping[str, str]) -> Non
     del node.input[:]
     node.input.extend(changed)
     graph.changed()
-
-
-def _chain(graph: Graph, name: str, *kinds: str) -> list[onnx.NodeProto] | None:
-    """The nodes above a tensor, of these kinds in turn, the nearest first."""
-    node: Any = graph.maker(name)
-    found: list[onnx.NodeProto] = []
-    for kind in kinds:
-        node = _maker_of_kind(graph, node, kind) if found else node
-        if node is None or node.op_type != kind:
-            return None
-        found.append(node)
-    return found
-
-
-def _maker_of_kind(graph: Graph, node: onnx.NodeProto, kind: str) -> onnx.NodeProto | None:
-    """The first node of a kind among those that a node reads."""
-    makers = (graph.maker(name) for name in node.input)
-    return next((maker for maker in makers if maker is not None and maker.op_type == kind), None)
-
-
-def _below(graph: Graph, name: str, *kinds: str) -> list[onnx.NodeProto] | None:
-    """The nodes below a tensor, of these kinds in turn, each the only reader."""
-    found: list[onnx.NodeProto] = []
-    for kind in kinds:
-        node = graph.only_reader(found[-1].output[0] if found else name, kind)
-        if node is None:
-            return None
-        found.append(node)
-    return found

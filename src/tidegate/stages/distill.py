@@ -40,6 +40,9 @@ class Params(Fitting):
     hidden: Annotated[float, Range(ge=0)]
     """Weight of the first token's hidden states."""
 
+    keep_embeddings: bool
+    """Whether the embeddings stay as they are."""
+
     variants: Variants
 
     def problems(self) -> Iterator[str]:
@@ -64,7 +67,7 @@ def run(
     about, unfinished = files.read_json(task), students.with_name(f"{students.name}.partial")
     school = teaching.school(
         teacher, tokens, (train, unlabelled), about, section="distill", settings=params, variants=params.variants,
-        folder=unfinished,
+        keep_embeddings=params.keep_embeddings, folder=unfinished,
         objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),
         key=files.digest_json([asdict(params), about["labels"], *map(files.digest_folder, (teacher, tokens))]),
     )  # fmt: skip
