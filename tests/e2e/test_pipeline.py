@@ -31,6 +31,32 @@ def test_one_command_ends_with_a_champion_that_passed_the_gate(finished):
     assert "PASS" in output
 
 
+def test_compression_makes_the_matrices_of_the_package_smaller(finished):
+    clone, _ = finished
+    student, pruned, quantized = (
+        matrices(clone.path / "data" / folder / "model.onnx")
+        for folder in ("exported/student", "exported/student_pruned", "packages/student_pruned_int8")
+    )
+    # Of 4 heads of width 12 two are left, of 96 neurons 48, of the words 90.
+    assert {(48, 48), (48, 96), (96, 48)} <= set(student)
+    assert {(48, 24), (24, 48), (48, 48), (90, 48)} <= set(pruned)
+    assert not {(48, 96), (96, 48)} & set(pruned)
+    assert (
+        student.count((48, 48)) - pruned.count((48, 48)) == 4 - 2
+    )  # query, key, value and what mixes them; the neurons' two
+    assert (90, 48) in quantized
+    assert clone.json("selection.json")["chosen"] == "student_pruned_int8"
+    sizes = {name: entry["bytes"] for name, entry in clone.json("comparison.json").items()}
+    assert sizes["student_pruned_int8"] < sizes["student_pruned"] < sizes["student"] < sizes["teacher"]
+
+
+def matrices(model) -> list:
+    """The shapes of the matrices of an ONNX file."""
+    import onnx
+
+    return [tuple(values.dims) for values in onnx.load(model).graph.initializer if len(values.dims) == 2]
+
+
 def test_a_second_run_runs_no_stage_moves_no_pin_and_promotes_nothing(finished):
     clone, _ = finished
     before = everything(clone)
