@@ -41,9 +41,6 @@ def test_compression_makes_the_matrices_of_the_package_smaller(finished):
     assert {(48, 48), (48, 96), (96, 48)} <= set(student)
     assert {(48, 24), (24, 48), (48, 48), (90, 48)} <= set(pruned)
     assert not {(48, 96), (96, 48)} & set(pruned)
-    assert (
-        student.count((48, 48)) - pruned.count((48, 48)) == 4 - 2
-    )  # query, key, value and what mixes them; the neurons' two
     assert (90, 48) in quantized
     assert clone.json("selection.json")["chosen"] == "student_pruned_int8"
     sizes = {name: entry["bytes"] for name, entry in clone.json("comparison.json").items()}

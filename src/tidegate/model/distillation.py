@@ -6,7 +6,6 @@ The teacher answers once, before the training (`answers`), and not in each epoch
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,11 +94,11 @@ def _answer(teacher: PreTrainedModel, dataset: TokenDataset, settings: Fitting, 
     given = np.empty((rows, len(teacher.config.id2label or {})), dtype=np.float32)
     shape = (rows, len(stack), teacher.config.hidden_size)
     found = open_memmap(states, mode="w+", dtype=np.float16, shape=shape)
-    device, mixed = hardware.inference(settings.accelerator, settings.precision)
-    teacher.eval().to(device)  # type: ignore[no-untyped-call]
-    with FirstStates(stack) as firsts, mixed or nullcontext():
+    place = hardware.beside(settings)
+    teacher.eval().to(place.device)  # type: ignore[no-untyped-call]
+    with FirstStates(stack) as firsts, place.computing():
         for batch in loader(dataset, SortedSampler(dataset.tokens.lengths, batch_size=_BATCH)):
-            ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+            ids, mask = batch["input_ids"].to(place.device), batch["attention_mask"].to(place.device)
             given[batch["rows"].numpy()] = teacher(input_ids=ids, attention_mask=mask).logits.float().cpu().numpy()
             found[batch["rows"].numpy()] = firsts.stacked().half().cpu().numpy()
     found.flush()
@@ -245,8 +244,8 @@ class School:
         outcome = fit(module, batches, folder=self.folder / name, key=self.key, live=live)
         if outcome is None:
             return None
-        report = reporting.report(outcome, model, taught, unseen, seed=settings.seed)
-        given = scores.logits(model, unseen, batch_size=_BATCH, device=outcome.device)
+        report = reporting.report(outcome, model, taught, settings=settings)
+        given = scores.logits(model, unseen, batch_size=_BATCH, place=hardware.beside(settings))
         agreement = float((given.argmax(axis=1) == self.validation_logits.argmax(axis=1)).mean())
         return report | {"parameters": module.sizes()[0], "history": outcome.history, "agreement": agreement}
 
@@ -276,6 +275,6 @@ def school(
         section=section, settings=settings, objective=objective, keep_embeddings=keep_embeddings, teacher=model,
         train=train, validation=validation,
         answers=answers(model, train, settings=settings, folder=folder / "answers", key=key),
-        validation_logits=scores.logits(model, validation, batch_size=_BATCH), folder=folder, key=key,
-        task=about["task"], texts=[*texts, varied],
+        validation_logits=scores.logits(model, validation, batch_size=_BATCH, place=hardware.beside(settings)),
+        folder=folder, key=key, task=about["task"], texts=[*texts, varied],
     )  # fmt: skip

@@ -4,12 +4,15 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from tidegate.errors import ModelError
+from tidegate.fitting import Fitting
 
 
 def precision_of(wanted: str, accelerator: str) -> str:
@@ -21,12 +24,26 @@ def precision_of(wanted: str, accelerator: str) -> str:
     return "bf16-mixed" if fast else "32-true"
 
 
-def inference(accelerator: str, precision: str) -> tuple[torch.device, torch.autocast | None]:
-    """Where and how a trained model answers beside a training with these settings."""
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    device = torch.device("cuda" if on_gpu else "cpu")
-    low = precision_of(precision, accelerator).startswith("bf16")
-    return device, torch.autocast(device.type, torch.bfloat16) if low else None
+@dataclass(frozen=True)
+class Place:
+    """Where a trained model answers, and whether it multiplies matrices in bfloat16."""
+
+    device: torch.device
+    low: bool = False
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """What a model is called in."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.low else nullcontext()
+
+
+CPU = Place(torch.device("cpu"))
+
+
+def beside(settings: Fitting) -> Place:
+    """Where and how models answer beside a training with these settings."""
+    on_gpu = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    low = precision_of(settings.precision, settings.accelerator).startswith("bf16")
+    return Place(torch.device("cuda" if on_gpu else "cpu"), low)
 
 
 def _matrix_unit() -> bool:

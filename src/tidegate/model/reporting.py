@@ -9,7 +9,8 @@ from torch import nn
 
 from tidegate import files
 from tidegate.data import UNLABELLED, TokenDataset
-from tidegate.model import scores
+from tidegate.fitting import Fitting
+from tidegate.model import hardware, scores
 from tidegate.model.checkpoints import Round
 from tidegate.model.training import Outcome
 
@@ -17,27 +18,25 @@ _CURVES = (
     "epoch", "step", "train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1", "learning_rate",
 )  # fmt: skip
 _BATCH = 64  # rows evaluated at once
+_SAMPLE = 2_000  # training rows that the gap is measured on
 
 
-def report(
-    outcome: Outcome, model: nn.Module, train: TokenDataset, validation: TokenDataset, *, seed: int
-) -> dict[str, Any]:
+def report(outcome: Outcome, model: nn.Module, train: TokenDataset, *, settings: Fitting) -> dict[str, Any]:
     """What `training.json` holds of the best weights.
 
-    The train figures are of as many rows as validation has, in eval mode and without augmentation too, so that
-    the gap between the two shows overfitting and nothing else.
+    The train figures are of a sample, in eval mode, without augmentation and in the precision in which validation was
+    measured, so that the gap between the two shows overfitting and nothing else.
     """
+    last, best = outcome.history[-1], outcome.history[outcome.best]
     labelled = np.flatnonzero(train.tokens.labels != UNLABELLED)
-    drawn = np.random.default_rng(seed).permutation(len(labelled))[: len(validation.tokens)]
-    sample = np.sort(labelled[drawn])
-    seen = scores.measure(model, train, batch_size=_BATCH, rows=sample, device=outcome.device)
-    unseen = scores.measure(model, validation, batch_size=_BATCH, device=outcome.device)
+    sample = np.sort(np.random.default_rng(settings.seed).permutation(labelled)[:_SAMPLE])
+    seen = scores.measure(model, train, batch_size=_BATCH, rows=sample, place=hardware.beside(settings))
+    unseen = {name: best[f"validation_{name}"] for name in seen}
     gap = {name: seen[name] - unseen[name] for name in ("accuracy", "macro_f1")}
     print(
-        f"validation ({len(validation.tokens):,} rows): accuracy {unseen['accuracy']:.3f}, macro-F1"
-        f" {unseen['macro_f1']:.3f}; train minus validation: {gap['accuracy']:+.3f}, {gap['macro_f1']:+.3f}"
+        f"validation: accuracy {unseen['accuracy']:.3f}, macro-F1 {unseen['macro_f1']:.3f}; train minus validation,"
+        f" of {len(sample):,} rows: {gap['accuracy']:+.3f}, {gap['macro_f1']:+.3f}"
     )
-    last, best = outcome.history[-1], outcome.history[outcome.best]
     return {
         "epochs": _whole(last["epoch"]),
         "best_epoch": _whole(best["epoch"]),

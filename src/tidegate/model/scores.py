@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tidegate.data import SortedSampler, TokenDataset, loader
+from tidegate.model.hardware import CPU, Place
 
 
 def tally(logits: Tensor, labels: Tensor) -> Tensor:
@@ -36,10 +37,10 @@ def figures(tallied: Tensor) -> dict[str, float]:
 
 def measure(
     model: nn.Module, dataset: TokenDataset, *, batch_size: int, rows: NDArray[np.int64] | None = None,
-    device: torch.device | str = "cpu",
+    place: Place = CPU,
 ) -> dict[str, float]:  # fmt: skip
     """The figures of a model in eval mode on some rows (all, where not given)."""
-    found = torch.from_numpy(logits(model, dataset, batch_size=batch_size, rows=rows, device=device))
+    found = torch.from_numpy(logits(model, dataset, batch_size=batch_size, rows=rows, place=place))
     labels = torch.from_numpy(dataset.tokens.labels)
     return figures(tally(found, labels if rows is None else labels[torch.from_numpy(rows)]))
 
@@ -51,18 +52,20 @@ def logits(
     *,
     batch_size: int,
     rows: NDArray[np.int64] | None = None,
-    device: torch.device | str = "cpu",
+    place: Place = CPU,
 ) -> NDArray[np.float32]:
     """The model's logits in eval mode, (rows, labels) float32, in the order of `rows` (all, where not given)."""
     rows = np.arange(len(dataset.tokens)) if rows is None else rows
-    places = {int(row): place for place, row in enumerate(rows)}
+    turns = {int(row): turn for turn, row in enumerate(rows)}
     parts: list[NDArray[np.float32]] = []
     order: list[int] = []
-    model.eval().to(device)
+    model.eval().to(place.device)
     for batch in loader(dataset, SortedSampler(dataset.tokens.lengths, batch_size=batch_size, rows=rows)):
-        found = model(input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device))
+        ids, mask = batch["input_ids"].to(place.device), batch["attention_mask"].to(place.device)
+        with place.computing():
+            found = model(input_ids=ids, attention_mask=mask)
         parts.append(found.logits.float().cpu().numpy())
-        order.extend(places[int(row)] for row in batch["rows"])
+        order.extend(turns[int(row)] for row in batch["rows"])
     result = np.empty((len(rows), parts[0].shape[1]), dtype=np.float32)
     result[order] = np.concatenate(parts)
     return result

@@ -177,8 +177,8 @@ def _fewer_parts(params: Params, shape: Shape, model: "PreTrainedModel", folder:
         return
     labelled = np.flatnonzero(rows.labels >= 0)
     drawn = np.sort(np.random.default_rng(params.seed).permutation(labelled)[: params.importance_rows])
-    device, _ = hardware.inference(params.accelerator, params.precision)
     dataset = TokenDataset(rows, pad=model.config.pad_token_id or 0)
+    device = hardware.beside(params).device
     found = pruning.importance(model, dataset, drawn, batch_size=params.batch_size, device=device)
     if shape.heads is not None:
         anatomy.keep_heads(model, pruning.strongest(found.heads, shape.heads, what=_key(shape, "heads")))

@@ -104,7 +104,7 @@ def run(
     if outcome is None:
         return  # not the first of several processes
     module.model = encoders.merged(module.model)
-    report = reporting.report(outcome, module.model, train, validation, seed=params.seed)
+    report = reporting.report(outcome, module.model, train, settings=params)
     encoders.save(module.model, teacher, tokenizer_of=encoder)
     reporting.write_curves(curves, outcome.history)
     files.write_json(training, report | {"parameters": parameters, "trainable": trainable})
