@@ -16,9 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 32  # texts
-BLOCK = 64  # texts between two turns
+BLOCK = 256  # texts between two turns; each contender may order a block as it likes
 SINGLES = 16  # texts of a block that are also asked for one by one
-TEXTS = 1_024
+TEXTS = 2_048
 CONTENDERS = ("pipeline", "torch", "onnxruntime fp32", "candidate")
 
 Labels = Callable[[Sequence[str]], list[str]]
@@ -33,7 +33,10 @@ def contender(name: str, data: Path) -> Labels:
         package = Package.load(data / ("candidate" if name == "candidate" else "exported/teacher"))
         return lambda texts: [package.labels[best] for best in package.predict(texts, batch_size=BATCH).argmax(axis=1)]
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     model = AutoModelForSequenceClassification.from_pretrained(data / "teacher")
     tokenizer = AutoTokenizer.from_pretrained(data / "teacher")
     if name == "pipeline":
