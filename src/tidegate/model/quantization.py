@@ -25,7 +25,7 @@ Bounds = Mapping[str, tuple[float, float]]
 Method = Literal["minmax", "percentile"]
 
 _TINY = 1e-5  # the least that a channel's largest value counts as
-_SMALL = 16_384  # weights of a table or a product; fewer are left as they are
+_SMALL = 1_024  # weights of a table or a product; fewer are left as they are
 
 
 @dataclass(frozen=True)
