@@ -112,6 +112,14 @@ def test_a_pruned_model_is_read_as_it_was_written(model: PreTrainedModel, tmp_pa
     assert anatomy.layers(read)[0].query.weight.shape == (4, 12)
 
 
+def test_without_dropout_training_answers_as_service_does(model: PreTrainedModel) -> None:
+    wanted = answers(model)
+    model.train()
+    assert not torch.equal(answers(model), wanted)
+    anatomy.set_dropout(model, 0.0)
+    assert torch.allclose(answers(model), wanted, atol=1e-6)
+
+
 def test_a_pruned_model_with_other_weights_than_its_config_is_told(tmp_path: Path) -> None:
     made = bert()
     anatomy.keep_heads(made, [[1], [2]])

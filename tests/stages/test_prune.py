@@ -26,7 +26,7 @@ class Stage:
         self.inputs, self.teacher, self.students, self.folder = inputs, teacher, students, folder
         self.params = fitting | {
             "models": [SHAPE], "importance_rows": 64, "temperature": 2.0, "soft": 0.8, "hidden": 1.0,
-            "keep_embeddings": False, "variants": VARIANTS,
+            "dropout": None, "keep_embeddings": False, "variants": VARIANTS,
         }  # fmt: skip
 
     def run(self, **changes: Any) -> dict[str, Any]:

@@ -151,6 +151,13 @@ def keep_positions(model: PreTrainedModel, count: int) -> None:
     model.config.max_position_embeddings = count
 
 
+def set_dropout(model: PreTrainedModel, probability: float) -> None:
+    """Sets every dropout of a model as it stands; its config, and so the written model, keeps its own."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+
+
 def refit(model: PreTrainedModel) -> None:
     """Gives a model that was just built from a pruned one's config the shapes of that one; weights are to follow."""
     if (heads := getattr(model.config, KEPT_HEADS, None)) is not None:

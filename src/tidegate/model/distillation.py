@@ -196,6 +196,8 @@ class School:
     """Of the params that say how."""
     settings: Fitting
     objective: Objective
+    dropout: float | None
+    """Probability while a model learns; None keeps the teacher's."""
     keep_embeddings: bool
     """Whether the table of words, which is most of a small model, stays as the teacher has it: a faster step."""
     teacher: PreTrainedModel
@@ -239,6 +241,8 @@ class School:
             seed=settings.seed,
         )  # fmt: skip
         encoder.freeze(model, embeddings=self.keep_embeddings, layers=0)
+        if self.dropout is not None:
+            anatomy.set_dropout(model, self.dropout)
         module = Distiller(model, settings, section=self.section, objective=self.objective, taught_by=taught_by)
         live = progress.live(self.task, f"{self.section}-{name}-{self.key[:8]}")
         outcome = fit(module, batches, folder=self.folder / name, key=self.key, live=live)
@@ -252,7 +256,7 @@ class School:
 
 def school(
     teacher: Path, tokens: Path, texts: Sequence[Path], about: Mapping[str, Any], *, section: str, settings: Fitting,
-    objective: Objective, keep_embeddings: bool, variants: Variants, folder: Path, key: str,
+    objective: Objective, dropout: float | None, keep_embeddings: bool, variants: Variants, folder: Path, key: str,
 ) -> School:  # fmt: skip
     """Has the teacher answer to all training rows, labelled or not, and to variants of them.
 
@@ -272,8 +276,8 @@ def school(
     train = TokenDataset(rows, pad=pad)
     validation = TokenDataset(Tokens(tokens / "validation.arrow"), pad=pad)
     return School(
-        section=section, settings=settings, objective=objective, keep_embeddings=keep_embeddings, teacher=model,
-        train=train, validation=validation,
+        section=section, settings=settings, objective=objective, dropout=dropout,
+        keep_embeddings=keep_embeddings, teacher=model, train=train, validation=validation,
         answers=answers(model, train, settings=settings, folder=folder / "answers", key=key),
         validation_logits=scores.logits(model, validation, batch_size=_BATCH, place=hardware.beside(settings)),
         folder=folder, key=key, task=about["task"], texts=[*texts, varied],

@@ -40,6 +40,9 @@ class Params(Fitting):
     hidden: Annotated[float, Range(ge=0)]
     """Weight of the first token's hidden states."""
 
+    dropout: Annotated[float, Range(ge=0, lt=1)] | None
+    """Probability while a model learns; null keeps the teacher's."""
+
     keep_embeddings: bool
     """Whether the embeddings stay as they are."""
 
@@ -67,7 +70,7 @@ def run(
     about, unfinished = files.read_json(task), students.with_name(f"{students.name}.partial")
     school = teaching.school(
         teacher, tokens, (train, unlabelled), about, section="distill", settings=params, variants=params.variants,
-        keep_embeddings=params.keep_embeddings, folder=unfinished,
+        dropout=params.dropout, keep_embeddings=params.keep_embeddings, folder=unfinished,
         objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),
         key=files.digest_json([asdict(params), about["labels"], *map(files.digest_folder, (teacher, tokens))]),
     )  # fmt: skip

@@ -60,6 +60,9 @@ class Params(Fitting):
     hidden: Annotated[float, Range(ge=0)]
     """Weight of the first token's last hidden state."""
 
+    dropout: Annotated[float, Range(ge=0, lt=1)] | None
+    """Probability while a model learns; null keeps the teacher's."""
+
     keep_embeddings: bool
     """Whether the embeddings stay as they are."""
 
@@ -88,7 +91,7 @@ def run(
     inputs = [files.digest_folder(folder) for folder in (teacher, students, tokens)]
     school = teaching.school(
         teacher, tokens, (train, unlabelled), about, section="prune", settings=params, variants=params.variants,
-        keep_embeddings=params.keep_embeddings, folder=unfinished,
+        dropout=params.dropout, keep_embeddings=params.keep_embeddings, folder=unfinished,
         objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),
         key=files.digest_json([asdict(params), about["labels"], inputs]),
     )  # fmt: skip
