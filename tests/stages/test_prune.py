@@ -52,6 +52,7 @@ def students(inputs: Path, teacher: Path, fitting: dict[str, Any], tmp_path_fact
         "temperature": 2.0,
         "soft": 0.8,
         "hidden": 1.0,
+        "dropout": None,
         "keep_embeddings": False,
         "variants": VARIANTS,
     }
