@@ -42,7 +42,7 @@ def draw(path: Path, points: Sequence[Point], *, rows: int, floor: float | None)
     with mpl.rc_context({"svg.hashsalt": "frontier", "font.size": 9}):
         figure = Figure(figsize=(8, 4.8), layout="constrained")
         axes = figure.add_subplot()
-        for point in points:
+        for place, point in enumerate(sorted(points, key=lambda one: one.latency_ms)):
             colour = _CHOSEN if point.chosen else _FRONTIER if point.on_frontier else _OTHER
             ends = ([point.accuracy - point.low], [point.high - point.accuracy])
             axes.errorbar(point.latency_ms, point.accuracy, yerr=ends, color=colour, alpha=0.35, zorder=1)
@@ -50,8 +50,8 @@ def draw(path: Path, points: Sequence[Point], *, rows: int, floor: float | None)
                 point.latency_ms, point.accuracy, s=30 + 6 * point.megabytes, color=colour, alpha=0.7, zorder=2
             )
             axes.annotate(
-                f"{point.name}\n{point.megabytes:,.1f} MB", (point.latency_ms, point.accuracy), xytext=(7, 5),
-                textcoords="offset points", fontsize=8, color=colour,
+                f"{point.name}\n{point.megabytes:,.1f} MB", (point.latency_ms, point.accuracy), fontsize=8,
+                xytext=(7, -22 if place % 2 else 5), textcoords="offset points", color=colour,
             )  # fmt: skip
         if floor is not None:
             axes.axhline(floor, color=_OTHER, linewidth=0.8, linestyle="--")
@@ -60,6 +60,8 @@ def draw(path: Path, points: Sequence[Point], *, rows: int, floor: float | None)
                 fontsize=8, color=_OTHER,
             )  # fmt: skip
         axes.set_xscale("log")
+        for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            ticks("{x:g}")
         axes.set_xlabel("median time of one text, milliseconds (log scale)")
         axes.set_ylabel(f"accuracy on {rows:,} validation rows, with its 95 % interval")
         axes.set_title("Candidates: orange is chosen, blue is on the frontier, area is size", fontsize=9, loc="left")
