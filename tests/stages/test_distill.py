@@ -30,7 +30,9 @@ class Stage:
             "temperature": 2.0,
             "soft": 0.8,
             "hidden": 1.0,
-            "dropout": None, "keep_embeddings": False, "variants": VARIANTS,
+            "dropout": None,
+            "keep_embeddings": False,
+            "variants": VARIANTS,
         }
 
     def run(self, **changes: Any) -> dict[str, Any]:
