@@ -6,12 +6,12 @@ Weights come as safetensors only: a pickle runs code when it is read. No trainin
 import json
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -108,16 +108,23 @@ def tokenizer(folder: Path) -> Tokenizer:
         raise ModelError(str(path), f"is missing or damaged ({_first_line(error)})", _ANEW) from None
 
 
-def encoded(folder: Path, texts: Iterable[Path]) -> list[NDArray[np.int32]]:
+def texts(path: Path) -> Iterator[list[str]]:
+    """The column `text` of a Parquet file, a batch at a time, always the same batches."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH, columns=["text"]):
+            yield batch["text"].to_pylist()
+
+
+def encoded(folder: Path, sources: Iterable[Path]) -> list[NDArray[np.int32]]:
     """The ids of the texts of some Parquet files, one file after the other, as the tokenizer in `folder` gives them."""
     tokens = tokenizer(folder)
     tokens.encode_special_tokens = True  # a "[SEP]" that somebody typed is text, no separator
-    found = []
-    for path in texts:
-        for batch in polars.scan_parquet(path).select("text").collect_batches(chunk_size=_BATCH):
-            encodings = tokens.encode_batch_fast(batch["text"].to_list())
-            found += [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
-    return found
+    return [
+        np.asarray(encoding.ids, dtype=np.int32)
+        for source in sources
+        for batch in texts(source)
+        for encoding in tokens.encode_batch_fast(batch)
+    ]
 
 
 def configuration(folder: Path) -> dict[str, Any]:

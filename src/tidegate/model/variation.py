@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import polars
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tidegate import files
 from tidegate.fitting import Variants
-
-_BATCH = 10_000  # texts varied at once
+from tidegate.model import encoder
 
 
 def write(sources: Sequence[Path], target: Path, rates: Variants, *, seed: int) -> int:
@@ -23,16 +22,14 @@ def write(sources: Sequence[Path], target: Path, rates: Variants, *, seed: int) 
 
     Memory holds a batch of texts at a time; equal files and seeds give equal variants.
     """
-    count, schema = 0, polars.DataFrame(schema={"text": polars.String}).to_arrow().schema
+    count, schema = 0, pa.schema({"text": pa.large_string()})
     with files.replacing(target) as draft, pq.ParquetWriter(draft, schema) as writer:
         for number, source in enumerate(sources):
-            for place, batch in enumerate(
-                polars.scan_parquet(source).select("text").collect_batches(chunk_size=_BATCH)
-            ):
+            for place, batch in enumerate(encoder.texts(source)):
                 for copy in range(rates.copies):
                     random = np.random.default_rng((seed, number, place, copy))
-                    found = vary(batch["text"].to_list(), rates, random)
-                    writer.write_table(polars.DataFrame({"text": found}).to_arrow().cast(schema))
+                    found = vary(batch, rates, random)
+                    writer.write_table(pa.table({"text": found}, schema=schema))
                     count += len(found)
     return count
 
