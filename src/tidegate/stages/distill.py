@@ -1,6 +1,7 @@
 """Stage distill: students, built from the teacher's own layers and taught by its logits and hidden states.
 
-The learning itself is in `model/distillation.py`; a run that was killed goes on from `<students>.partial`.
+The learning itself is in `model/distillation.py` and `model/school.py`; a run that was killed goes on from
+`<students>.partial`.
 """
 
 import shutil
@@ -66,9 +67,10 @@ def run(
     from tidegate.model import anatomy
     from tidegate.model import distillation as teaching
     from tidegate.model import encoder as encoders
+    from tidegate.model import school as schools
 
     about, unfinished = files.read_json(task), students.with_name(f"{students.name}.partial")
-    school = teaching.school(
+    school = schools.opened(
         teacher, tokens, (train, unlabelled), about, section="distill", settings=params, variants=params.variants,
         dropout=params.dropout, keep_embeddings=params.keep_embeddings, folder=unfinished,
         objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from tidegate.data import Tokens
-    from tidegate.model.distillation import School
+    from tidegate.model.school import School
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +85,12 @@ def run(
     spare_cores()
     from tidegate.model import distillation as teaching
     from tidegate.model import encoder as encoders
+    from tidegate.model import school as schools
 
     about, unfinished = files.read_json(task), pruned.with_name(f"{pruned.name}.partial")
     sources = {shape.name: _source(shape, teacher, students) for shape in params.models}
     inputs = [files.digest_folder(folder) for folder in (teacher, students, tokens)]
-    school = teaching.school(
+    school = schools.opened(
         teacher, tokens, (train, unlabelled), about, section="prune", settings=params, variants=params.variants,
         dropout=params.dropout, keep_embeddings=params.keep_embeddings, folder=unfinished,
         objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),
@@ -106,13 +107,8 @@ def run(
         report = school.teach(model, name, taught_by=school.last_layer, rows=rows)
         models[name] = (model, folder)
         if report is not None:  # else not the first of several processes
-            reports[name] = {
-                "of": shape.of,
-                "heads": shape.heads,
-                "neurons": shape.neurons,
-                "vocabulary": vocabulary,
-                **report,
-            }
+            asked = {"of": shape.of, "heads": shape.heads, "neurons": shape.neurons}
+            reports[name] = {**asked, "vocabulary": vocabulary, **report}
     if len(reports) < len(models):
         return
     with files.replacing(pruned) as draft:
