@@ -42,7 +42,6 @@ def test_compression_makes_the_matrices_of_the_package_smaller(finished):
     assert {(48, 24), (24, 48), (48, 48), (90, 48)} <= set(pruned)
     assert not {(48, 96), (96, 48)} & set(pruned)
     assert (90, 48) in quantized
-    assert clone.json("selection.json")["chosen"] == "student_pruned_int8"
     sizes = {name: entry["bytes"] for name, entry in clone.json("comparison.json").items()}
     assert sizes["student_pruned_int8"] < sizes["student_pruned"] < sizes["student"] < sizes["teacher"]
 
