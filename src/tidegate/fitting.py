@@ -91,6 +91,28 @@ class Variants:
     """Share of words left out."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teaching(Fitting):
+    """How a model is taught by another: what `distill` and `prune` share."""
+
+    temperature: Annotated[float, Range(gt=0, le=100)]
+    """Divides the logits of teacher and student before they are compared."""
+
+    soft: Annotated[float, Range(ge=0, le=1)]
+    """Weight of the teacher's logits; the labels have the rest."""
+
+    hidden: Annotated[float, Range(ge=0)]
+    """Weight of the hidden states: the first token's."""
+
+    dropout: Annotated[float, Range(ge=0, lt=1)] | None
+    """Probability while a model learns; null keeps the teacher's."""
+
+    keep_embeddings: bool
+    """Whether the embeddings stay as they are."""
+
+    variants: Variants
+
+
 def name_problems(key: str, names: Sequence[str]) -> Iterator[str]:
     """What keeps names from being those of models, and so of folders."""
     for name in names:

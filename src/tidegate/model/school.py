@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from tidegate.data import UNLABELLED, Batches, TokenDataset, Tokens
-from tidegate.fitting import Fitting, Variants
+from tidegate.fitting import Teaching
 from tidegate.model import anatomy, encoder, hardware, progress, reporting, scores, variation
 from tidegate.model.distillation import Distiller, Objective, answers
 from tidegate.model.training import fit
@@ -27,12 +27,7 @@ class School:
 
     section: str
     """Of the params that say how."""
-    settings: Fitting
-    objective: Objective
-    dropout: float | None
-    """Probability while a model learns; None keeps the teacher's."""
-    keep_embeddings: bool
-    """Whether the table of words, which is most of a small model, stays as the teacher has it: a faster step."""
+    settings: Teaching
     teacher: PreTrainedModel
     answers: dict[str, NDArray[Any]]
     """To the training rows, as `distillation.answers` gives them."""
@@ -73,10 +68,11 @@ class School:
             taught, unseen, batch_size=settings.batch_size, accumulate=settings.accumulate, rounds=settings.rounds,
             seed=settings.seed,
         )  # fmt: skip
-        encoder.freeze(model, embeddings=self.keep_embeddings, layers=0)
-        if self.dropout is not None:
-            anatomy.set_dropout(model, self.dropout)
-        module = Distiller(model, settings, section=self.section, objective=self.objective, taught_by=taught_by)
+        encoder.freeze(model, embeddings=settings.keep_embeddings, layers=0)
+        if settings.dropout is not None:
+            anatomy.set_dropout(model, settings.dropout)
+        aim = Objective(temperature=settings.temperature, soft=settings.soft, hidden=settings.hidden)
+        module = Distiller(model, settings, section=self.section, objective=aim, taught_by=taught_by)
         live = progress.live(self.task, f"{self.section}-{name}-{self.key[:8]}")
         outcome = fit(module, batches, folder=self.folder / name, key=self.key, live=live)
         if outcome is None:
@@ -88,8 +84,8 @@ class School:
 
 
 def opened(
-    teacher: Path, tokens: Path, texts: Sequence[Path], about: Mapping[str, Any], *, section: str, settings: Fitting,
-    objective: Objective, dropout: float | None, keep_embeddings: bool, variants: Variants, folder: Path, key: str,
+    teacher: Path, tokens: Path, texts: Sequence[Path], about: Mapping[str, Any], *, section: str, settings: Teaching,
+    folder: Path, key: str,
 ) -> School:  # fmt: skip
     """Has the teacher answer to all training rows, labelled or not, and to variants of them.
 
@@ -102,15 +98,14 @@ def opened(
     model = encoder.load(teacher, about["labels"], trained=True)
     pad, varied = model.config.pad_token_id or 0, folder / "variants.parquet"
     folder.mkdir(parents=True, exist_ok=True)
-    variation.write(texts, varied, variants, seed=settings.seed)
+    variation.write(texts, varied, settings.variants, seed=settings.seed)
     ids = encoder.encoded(teacher, [varied])
     Tokens.write(folder / "variants.arrow", ids, np.full(len(ids), UNLABELLED))
     rows = Tokens(tokens / "train.arrow", tokens / "unlabelled.arrow", folder / "variants.arrow")
     train = TokenDataset(rows, pad=pad)
     validation = TokenDataset(Tokens(tokens / "validation.arrow"), pad=pad)
     return School(
-        section=section, settings=settings, objective=objective, dropout=dropout,
-        keep_embeddings=keep_embeddings, teacher=model, train=train, validation=validation,
+        section=section, settings=settings, teacher=model, train=train, validation=validation,
         answers=answers(model, train, settings=settings, folder=folder / "answers", key=key),
         validation_logits=scores.logits(model, validation, batch_size=_BATCH, place=hardware.beside(settings)),
         folder=folder, key=key, task=about["task"], texts=[*texts, varied],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 from tidegate import files
-from tidegate.fitting import Fitting, Variants, name_problems, spare_cores
+from tidegate.fitting import Teaching, name_problems, spare_cores
 from tidegate.params import Range
 
 
@@ -27,31 +27,14 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params(Fitting):
+class Params(Teaching):
     """Which students there are, and how they are taught."""
 
     students: list[Student]
 
-    temperature: Annotated[float, Range(gt=0, le=100)]
-    """Divides the logits of teacher and student before they are compared."""
-
-    soft: Annotated[float, Range(ge=0, le=1)]
-    """Weight of the teacher's logits; the labels have the rest."""
-
-    hidden: Annotated[float, Range(ge=0)]
-    """Weight of the first token's hidden states."""
-
-    dropout: Annotated[float, Range(ge=0, lt=1)] | None
-    """Probability while a model learns; null keeps the teacher's."""
-
-    keep_embeddings: bool
-    """Whether the embeddings stay as they are."""
-
-    variants: Variants
-
     def problems(self) -> Iterator[str]:
         """What does not go together."""
-        yield from Fitting.problems(self)
+        yield from Teaching.problems(self)
         yield from name_problems("students", [student.name for student in self.students])
         for student in self.students:
             if student.layers != sorted(set(student.layers)):
@@ -71,9 +54,7 @@ def run(
 
     about, unfinished = files.read_json(task), students.with_name(f"{students.name}.partial")
     school = schools.opened(
-        teacher, tokens, (train, unlabelled), about, section="distill", settings=params, variants=params.variants,
-        dropout=params.dropout, keep_embeddings=params.keep_embeddings, folder=unfinished,
-        objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),
+        teacher, tokens, (train, unlabelled), about, section="distill", settings=params, folder=unfinished,
         key=files.digest_json([asdict(params), about["labels"], *map(files.digest_folder, (teacher, tokens))]),
     )  # fmt: skip
     models, reports = {}, {}

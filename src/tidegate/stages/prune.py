@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tidegate import files
 from tidegate.errors import ModelError
-from tidegate.fitting import Fitting, Variants, name_problems, spare_cores
+from tidegate.fitting import Teaching, name_problems, spare_cores
 from tidegate.params import Range
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Params(Fitting):
+class Params(Teaching):
     """Which pruned models there are, and how they recover."""
 
     models: list[Shape]
@@ -51,26 +51,9 @@ class Params(Fitting):
     importance_rows: Annotated[int, Range(ge=1)]
     """Training rows on which heads and neurons are ranked."""
 
-    temperature: Annotated[float, Range(gt=0, le=100)]
-    """Divides the logits of teacher and model before they are compared."""
-
-    soft: Annotated[float, Range(ge=0, le=1)]
-    """Weight of the teacher's logits; the labels have the rest."""
-
-    hidden: Annotated[float, Range(ge=0)]
-    """Weight of the first token's last hidden state."""
-
-    dropout: Annotated[float, Range(ge=0, lt=1)] | None
-    """Probability while a model learns; null keeps the teacher's."""
-
-    keep_embeddings: bool
-    """Whether the embeddings stay as they are."""
-
-    variants: Variants
-
     def problems(self) -> Iterator[str]:
         """What does not go together."""
-        yield from Fitting.problems(self)
+        yield from Teaching.problems(self)
         yield from name_problems("models", [shape.name for shape in self.models])
         for shape in self.models:
             if shape.heads is None and shape.neurons is None and shape.vocabulary is None:
@@ -83,7 +66,6 @@ def run(
 ) -> None:  # fmt: skip
     """Prunes the models one after the other, or goes on with a run of the same inputs that was killed."""
     spare_cores()
-    from tidegate.model import distillation as teaching
     from tidegate.model import encoder as encoders
     from tidegate.model import school as schools
 
@@ -91,9 +73,7 @@ def run(
     sources = {shape.name: _source(shape, teacher, students) for shape in params.models}
     inputs = [files.digest_folder(folder) for folder in (teacher, students, tokens)]
     school = schools.opened(
-        teacher, tokens, (train, unlabelled), about, section="prune", settings=params, variants=params.variants,
-        dropout=params.dropout, keep_embeddings=params.keep_embeddings, folder=unfinished,
-        objective=teaching.Objective(temperature=params.temperature, soft=params.soft, hidden=params.hidden),
+        teacher, tokens, (train, unlabelled), about, section="prune", settings=params, folder=unfinished,
         key=files.digest_json([asdict(params), about["labels"], inputs]),
     )  # fmt: skip
     models, reports = {}, {}
