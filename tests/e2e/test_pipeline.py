@@ -44,6 +44,10 @@ def test_compression_makes_the_matrices_of_the_package_smaller(finished):
     assert (90, 48) in quantized
     sizes = {name: entry["bytes"] for name, entry in clone.json("comparison.json").items()}
     assert sizes["student_pruned_int8"] < sizes["student_pruned"] < sizes["student"] < sizes["teacher"]
+    selection = clone.json("selection.json")
+    sound = [name for name, difference in selection["differences"].items() if difference["low"] > -0.2]
+    assert sound  # so it is a choice
+    assert selection["chosen"] == min(sound, key=sizes.__getitem__)
 
 
 def matrices(model) -> list:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.evidence import calibration, linear
+from tidegate.evidence import calibration
 
 
 def drawn(temperature: float, *, rows: int = 20_000, seed: int = 0):
@@ -52,11 +52,6 @@ def test_labels_that_the_model_does_not_know_say_nothing():
     assert calibration.temperature(wider, np.append(labels, 3)) == pytest.approx(
         calibration.temperature(logits, labels), rel=1e-6
     )
-
-
-def test_it_is_the_one_of_the_baseline():
-    logits, labels = drawn(1.5, rows=1000)
-    assert calibration.temperature(logits, labels) == pytest.approx(linear.temperature(logits, labels), rel=1e-6)
 
 
 @given(st.floats(0.01, 100), st.integers(0, 5))

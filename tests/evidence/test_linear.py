@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
 
 from tidegate.evidence import linear, scoring
 from tidegate.evidence.linear import Choice, Labelled, Vocabulary
@@ -72,13 +71,6 @@ def test_a_label_that_training_does_not_have_gets_no_probability():
     p = best.probabilities(["a good day", "so usual"])
     assert p.shape == (2, 3)
     assert (p[:, 2] < 1e-9).all()
-
-
-def test_the_temperature_has_the_least_log_loss():
-    chance = np.random.default_rng(0)
-    values = chance.normal(size=(500, 3))
-    labels = np.array([chance.choice(3, p=np.exp(row)) for row in log_softmax(values, axis=1)])
-    assert linear.temperature(values * 4, labels) == pytest.approx(4, rel=0.15)
 
 
 def test_an_empty_grid_is_an_error():

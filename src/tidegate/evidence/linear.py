@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix, hstack
-from scipy.special import log_softmax, softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from tidegate.errors import DataError
+from tidegate.evidence import calibration
 from tidegate.evidence.statistics import Floats
 
 Features = Literal["words", "characters", "both"]
@@ -64,7 +63,7 @@ class Fitted:
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """(n, labels): softmax of the decision values over the temperature."""
-        return np.asarray(softmax(self.decide(texts) / self.temperature, axis=1))
+        return calibration.probabilities(self.decide(texts), self.temperature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +104,11 @@ def choose(
         tried.append({**asdict(fitted.choice), **score(validation.labels, values.argmax(axis=1))})
         if tried[-1][by] > max((row[by] for row in tried[:-1]), default=-1.0):
             best = Fitted(
-                fitted.choice, fitted.vectorizers, fitted.model, labels, temperature(values, validation.labels)
+                fitted.choice,
+                fitted.vectorizers,
+                fitted.model,
+                labels,
+                calibration.temperature(values, validation.labels),
             )
     if best is None:
         raise ValueError("the grid is empty")
@@ -172,20 +175,3 @@ def _decide(model: Any, matrix: csr_matrix, labels: int) -> Floats:
     full = np.full((len(values), labels), -np.inf)
     full[:, model.classes_] = values
     return full
-
-
-def temperature(values: Floats, labels: NDArray[np.int64]) -> float:
-    """The T with the least log-loss of softmax(values / T) (C. Guo et al., ICML 2017), between 0.01 and 100.
-
-    Rows of a label that the model does not know (minus infinity) say nothing of it and are left out.
-    """
-    known = np.isfinite(values[np.arange(len(labels)), labels])
-    values, labels = values[known], labels[known]
-
-    def loss(log_t: float) -> float:
-        return float(-log_softmax(values / np.exp(log_t), axis=1)[np.arange(len(labels)), labels].mean())
-
-    if not len(labels):
-        return 1.0
-    found = minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded")
-    return float(np.exp(found.x))
