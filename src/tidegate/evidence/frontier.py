@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from tidegate import files
 
+_PLACES = ((7, 5), (7, -22), (-7, 5), (-7, -22), (7, 30), (7, -47))
+"""Where a name may stand, in points from its own."""
 _CHOSEN, _FRONTIER, _OTHER = "#c2410c", "#1d4ed8", "#94a3b8"
 
 
@@ -42,17 +46,13 @@ def draw(path: Path, points: Sequence[Point], *, rows: int, floor: float | None)
     with mpl.rc_context({"svg.hashsalt": "frontier", "font.size": 9}):
         figure = Figure(figsize=(8, 4.8), layout="constrained")
         axes = figure.add_subplot()
-        for place, point in enumerate(sorted(points, key=lambda one: one.latency_ms)):
-            colour = _CHOSEN if point.chosen else _FRONTIER if point.on_frontier else _OTHER
+        for point in points:
+            colour = _colour(point)
             ends = ([point.accuracy - point.low], [point.high - point.accuracy])
             axes.errorbar(point.latency_ms, point.accuracy, yerr=ends, color=colour, alpha=0.35, zorder=1)
             axes.scatter(
                 point.latency_ms, point.accuracy, s=30 + 6 * point.megabytes, color=colour, alpha=0.7, zorder=2
             )
-            axes.annotate(
-                f"{point.name}\n{point.megabytes:,.1f} MB", (point.latency_ms, point.accuracy), fontsize=8,
-                xytext=(7, -22 if place % 2 else 5), textcoords="offset points", color=colour,
-            )  # fmt: skip
         if floor is not None:
             axes.axhline(floor, color=_OTHER, linewidth=0.8, linestyle="--")
             axes.annotate(
@@ -66,5 +66,27 @@ def draw(path: Path, points: Sequence[Point], *, rows: int, floor: float | None)
         axes.set_ylabel(f"accuracy on {rows:,} validation rows, with its 95 % interval")
         axes.set_title("Candidates: orange is chosen, blue is on the frontier, area is size", fontsize=9, loc="left")
         axes.margins(x=0.15, y=0.1)
+        figure.draw_without_rendering()  # lays it out: where a name stands is known only then
+        _name(axes, points)
         with files.replacing(path) as draft:
             figure.savefig(draft, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _name(axes: Axes, points: Sequence[Point]) -> None:
+    """Puts its name beside each point, where it covers no other name if there is such a place."""
+    taken: list[Bbox] = []
+    for point in sorted(points, key=lambda one: one.latency_ms):
+        for x, y in _PLACES:
+            text = axes.annotate(
+                f"{point.name}\n{point.megabytes:,.1f} MB", (point.latency_ms, point.accuracy), xytext=(x, y),
+                textcoords="offset points", ha="left" if x > 0 else "right", fontsize=8, color=_colour(point),
+            )  # fmt: skip
+            box = text.get_window_extent()
+            if (x, y) == _PLACES[-1] or not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+        taken.append(box)
+
+
+def _colour(point: Point) -> str:
+    return _CHOSEN if point.chosen else _FRONTIER if point.on_frontier else _OTHER
