@@ -18,12 +18,13 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed
 
-from tidegate import commands, pipeline, promotion, reproduction
+from tidegate import commands, pipeline, reproduction
 from tidegate import sync as pins
 from tidegate.binding import check
 from tidegate.errors import PipelineError, TidegateError
 from tidegate.process import leave_no_orphans
 from tidegate.quiet import quiet
+from tidegate.release import promotion
 from tidegate.report import result_table
 
 _POLL_S = 0.3

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from tidegate import __main__, binding, commands, promotion, registry, reproduction, scenario, sync
+from tidegate import __main__, binding, commands, registry, reproduction, scenario, sync
 from tidegate.errors import PipelineError, RegistryError
 from tidegate.files import write_json
 from tidegate.registry_state import DIGEST, State, Version
+from tidegate.release import people, promotion, verification
 
 PARAMS = """\
 ingest: {task: channels}
-promote: {tracking_uri: null, golden_tolerance: 0.0001, start_timeout_s: 60}
+promote: {tracking_uri: null, policy: auto, approval_hours: 72, test_budget: null, golden_tolerance: 0.0001,
+  figure_tolerance: 0.001, start_timeout_s: 60}
 """
+WHO = ["--by", "ada", "--why", "it is rude"]
 METRIC = {"value": 0.75, "low": 0.7, "high": 0.8}
 EVALUATION = {
     "rows": 100, "groups": 50, "paired": {}, "same_as": {},
@@ -27,7 +30,8 @@ EVALUATION = {
 }  # fmt: skip
 DECISION = {
     "task": "channels", "mode": "replace", "verdict": "pass", "reasons": ["better than the baseline"], "rules": [],
-    "candidate": "c" * 64, "champion": None, "best": None,
+    "candidate": "c" * 64, "champion": None, "best": None, "recipe": "r", "evidence": {},
+    "test": {"digest": "t" * 64, "rows": 100, "groups": 50, "supports": 7},
 }  # fmt: skip
 
 
@@ -55,6 +59,11 @@ def judged(root: Path) -> Path:
         (["promote"], promotion, "promote", ("ROOT",)),
         (["status"], commands, "status", ("ROOT",)),
         (["result"], commands, "print_result", ("ROOT",)),
+        (["verify", "3"], verification, "verify", ("ROOT", 3)),
+        (["rollback", *WHO], people, "rollback", ("ROOT", {"to": None, "by": "ada", "why": "it is rude"})),
+        (["rollback", "--to", "2", *WHO], people, "rollback", ("ROOT", {"to": 2, "by": "ada", "why": "it is rude"})),
+        (["approve", "abc", *WHO], people, "approve", ("ROOT", "abc", {"by": "ada", "why": "it is rude"})),
+        (["reject", "abc", *WHO], people, "reject", ("ROOT", "abc", {"by": "ada", "why": "it is rude"})),
         (["use", "reviews"], scenario, "use", ("ROOT", "reviews")),
         (["serve"], commands, "serve", ("ROOT", None, {"host": "127.0.0.1", "port": 8000})),
         (
@@ -92,7 +101,9 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         assert f"\n    {word} " in done.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["use"], ["serve", "--port", "x"], ["repro", "extra"]])
+@pytest.mark.parametrize(
+    "words", [[], ["nonsense"], ["use"], ["serve", "--port", "x"], ["repro", "extra"], ["rollback"], ["approve", "abc"]]
+)
 def test_a_wrong_command_line_ends_with_2_and_the_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         __main__.main(words)
@@ -228,11 +239,12 @@ def test_status_says_what_is_in_service_what_was_decided_and_what_is_stale(
     monkeypatch.setattr(reproduction, "stale", lambda _: ["gate"])
     commands.status(judged)
     assert capsys.readouterr().out.splitlines() == [
-        "task       channels",
+        "task       channels, policy auto",
         "champion   version 2, 222222222222",
         "challenger none",
         "best       version 1, 111111111111",
         "decision   pass on cccccccccccc: better than the baseline",
+        "test set   tttttttttttt decided about 0 of the 7 candidates it can",
         "stale      gate",
     ]
 

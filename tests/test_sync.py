@@ -15,7 +15,8 @@ from tidegate.registry_state import DIGEST, State, Version
 
 PARAMS = """\
 ingest: {task: channels}
-promote: {tracking_uri: null, golden_tolerance: 0.0001, start_timeout_s: 60}
+promote: {tracking_uri: null, policy: auto, approval_hours: 72, test_budget: null, golden_tolerance: 0.0001,
+  figure_tolerance: 0.001, start_timeout_s: 60}
 """
 INPUTS = """\
 # What the pipeline takes from the world.

@@ -79,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     add("sync", _sync, "pin the champion, the best ever and the feedback in inputs.yaml")
     add("promote", _promote, "reconcile the registry with the decision")
     add("status", _status, "what is in service, what was decided, what is stale")
+    for name, words in (("approve", "let a candidate that passed become champion"), ("reject", "deny a candidate")):
+        command = add(name, _say, f"{words}, and its recipe with it" if name == "reject" else words)
+        command.add_argument("digest", help="of the candidate, or its beginning")
+        _ask_who(command)
+    rollback = add("rollback", _rollback, "put an earlier champion back, and deny the present one and its recipe")
+    rollback.add_argument("--to", type=int, metavar="VERSION", help="the champion before this one where left out")
+    _ask_who(rollback)
+    verify = add("verify", _verify, "compute digest and figures of a version anew")
+    verify.add_argument("version", type=int)
     add("result", _result, "the result table of the last evaluation")
     use = add("use", _use, "merge a scenario into params.yaml and show the difference")
     use.add_argument("scenario", help="a name in scenarios/")
@@ -89,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     for name in _stage_names():
         add(name, _stage, f"run the stage {name!r} as dvc.yaml describes it")
     return parser
+
+
+def _ask_who(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--by", required=True, metavar="NAME", help="who says so; goes into the log")
+    command.add_argument("--why", default="no reason given", metavar="TEXT", help="goes into the log")
 
 
 def _stage_names() -> list[str]:
@@ -135,9 +149,28 @@ def _sync(_: argparse.Namespace) -> None:
 
 
 def _promote(_: argparse.Namespace) -> None:
-    from tidegate.promotion import promote
+    from tidegate.release.promotion import promote
 
     promote(Path.cwd())
+
+
+def _say(options: argparse.Namespace) -> None:
+    from tidegate.release import people
+
+    say = people.approve if options.command == "approve" else people.reject
+    say(Path.cwd(), options.digest, by=options.by, why=options.why)
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    from tidegate.release.people import rollback
+
+    rollback(Path.cwd(), to=options.to, by=options.by, why=options.why)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from tidegate.release.verification import verify
+
+    verify(Path.cwd(), options.version)
 
 
 def _status(_: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from tidegate import params as parameters
 from tidegate.errors import DataError, ParamsError, PipelineError
 from tidegate.files import read_json
 from tidegate.pipeline import Stage, read_lock, read_stages
-from tidegate.promotion import Settings
+from tidegate.release.settings import Settings
 
 _PARQUET = b"PAR1"
 """Begins and ends every Parquet file."""

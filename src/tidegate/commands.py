@@ -3,9 +3,13 @@
 import os
 from pathlib import Path
 
-from tidegate import package_store, promotion, registry
+from tidegate import package_store, registry
 from tidegate.binding import check
 from tidegate.errors import RegistryError
+from tidegate.files import digest_json
+from tidegate.registry_state import State
+from tidegate.release import promotion, reconciling, settings
+from tidegate.release.promotion import short
 from tidegate.report import result_table
 
 
@@ -26,7 +30,7 @@ def repro(root: Path) -> None:
 
 def show_live_curves(root: Path) -> None:
     """Lets the training that DVC starts below this process log its curves to MLflow while it runs."""
-    os.environ |= {"TIDEGATE_LIVE": "tidegate.registry:live", "TIDEGATE_LIVE_URI": promotion.read_settings(root).uri()}
+    os.environ |= {"TIDEGATE_LIVE": "tidegate.registry:live", "TIDEGATE_LIVE_URI": settings.read(root).uri()}
 
 
 def print_result(root: Path) -> None:
@@ -39,18 +43,34 @@ def status(root: Path) -> None:
     from tidegate.reproduction import stale
 
     check(root)
-    task = promotion.task_of(root)
-    state = registry.read(promotion.read_settings(root).uri(), task)
-    print(f"task       {task}")
+    task, how = settings.task_of(root), settings.read(root)
+    standing, state = reconciling.standing_of(how.uri(), task), registry.read(how.uri(), task)
+    print(f"task       {task}, policy {how.policy}")
     for alias in ("champion", "challenger", "best"):
-        version = state.alias(alias)
-        print(f"{alias:<10} " + (f"version {version.number}, {str(version.digest)[:12]}" if version else "none"))
+        print(f"{alias:<10} {_version(state, getattr(standing, alias), alias)}")
+    for digest, words in standing.denied.items():
+        print(f"denied     {digest[:12]}: {words}")
     if (root / "data" / "decision.json").exists():
         decision = promotion.read_decision(root)
         print(f"decision   {decision['verdict']} on {decision['candidate'][:12]}: {'; '.join(decision['reasons'])}")
+        spent, allowed = promotion.budget(decision, standing, how)
+        print(f"test set   {decision['test']['digest'][:12]} decided about {spent} of the {allowed} candidates it can")
+        if how.policy == "manual" and (until := standing.approved_until.get(digest_json(decision))):
+            print(f"approved   until {until}")
     else:
         print("decision   none yet: run `make repro`")
     print(f"stale      {', '.join(stale(root)) or 'nothing'}")
+
+
+def _version(state: State, digest: str | None, alias: str) -> str:
+    """What stands behind an alias by the log, and whether the registry has it so."""
+    if digest is None:
+        return "none"
+    version, pointed = state.of_digest(digest), state.alias(alias)
+    told = f"version {version.number if version else '?'}, {short(digest)}"
+    if pointed is not None and pointed.digest == digest:
+        return told
+    return f"{told} (the registry's alias is elsewhere: `python -m tidegate promote` mends it)"
 
 
 def serve(root: Path, folder: Path | None, *, host: str, port: int) -> None:
@@ -71,8 +91,8 @@ def champion_digest(root: Path) -> str:
     Raises:
         RegistryError: there is none.
     """
-    task = promotion.task_of(root)
-    version = registry.read(promotion.read_settings(root).uri(), task).alias("champion")
-    if version is None or version.digest is None:
+    task = settings.task_of(root)
+    champion = reconciling.standing_of(settings.read(root).uri(), task).champion
+    if champion is None:
         raise RegistryError(f"task {task!r}", "has no champion", "Run `make repro`, or name a package folder")
-    return version.digest
+    return champion

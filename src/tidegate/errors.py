@@ -61,3 +61,7 @@ class RegistryError(TidegateError):
 
 class StaleDecisionError(RegistryError):
     """The world moved on since the decision was made; a new run has to decide again."""
+
+
+class BudgetError(RegistryError):
+    """A test set has decided about more candidates than it can without being fitted to."""

@@ -22,8 +22,20 @@ def store(folder: Path, digest: str) -> Path:
         with replacing(target) as draft:
             copy_folder(folder, draft)
             _check(draft, digest, what=folder, remedy="Run `dvc repro`, which restores it")
-    _check(target, digest, what=target, remedy="Delete that folder and run `python -m tidegate promote`")
-    return target
+    return checked(digest)
+
+
+def checked(digest: str) -> Path:
+    """Where a package lies whose bytes are those that were stored.
+
+    Raises:
+        PackageError: they are not, or it is not there.
+    """
+    folder = folder_of(digest)
+    if not folder.is_dir():
+        raise PackageError(str(folder), "is missing", "Restore var/packages from its backup, or run `make repro`")
+    _check(folder, digest, what=folder, remedy="Delete that folder and run `python -m tidegate promote`")
+    return folder
 
 
 def _check(folder: Path, digest: str, *, what: Path, remedy: str) -> None:

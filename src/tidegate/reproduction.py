@@ -106,6 +106,13 @@ def push(root: Path) -> int | None:
         return int(repo.push(run_cache=True))
 
 
+def cached(root: Path, md5: str) -> Path | None:
+    """Where DVC's cache keeps the file of a digest; None where it does not."""
+    with chdir(root), _opened(root) as repo, _dvc:
+        path = Path(repo.cache.local.oid_to_path(md5))
+        return path if path.exists() else None
+
+
 def _reproduced(repo: "Repo", **options: Any) -> list[str]:
     from dvc.exceptions import DvcException
 

@@ -4,14 +4,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tidegate import params, registry
+from tidegate import params
 from tidegate.errors import ParamsError
 from tidegate.files import read_json, replacing
-from tidegate.promotion import read_settings, task_of
+from tidegate.release import settings
+from tidegate.release.reconciling import standing_of
 
 
 def sync(root: Path) -> bool:
-    """Pins the champion and the best ever of the task as the registry has them now.
+    """Pins the champion and the best ever of the task as its log has them now.
 
     Holds still while the champion is the candidate of the current decision and nothing is stale: else
     the gate would judge a model against itself and overwrite its evidence.
@@ -19,10 +20,10 @@ def sync(root: Path) -> bool:
     Returns:
         Whether a pin moved.
     """
-    task = task_of(root)
-    state = registry.read(read_settings(root).uri(), task)
+    task = settings.task_of(root)
+    standing = standing_of(settings.read(root).uri(), task)
     pins = _read(root / "inputs.yaml")
-    world = {alias: version.digest if (version := state.alias(alias)) else None for alias in ("champion", "best")}
+    world = {"champion": standing.champion, "best": standing.best}
     moved = {key: digest for key, digest in world.items() if pins.get(key) != digest}
     if not moved or _holds(root, world["champion"]):
         print(f"sync: no pin moved (champion of {task}: {_short(pins.get('champion'))})")

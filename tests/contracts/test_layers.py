@@ -17,10 +17,7 @@ L3_NAMES = {
     "binding",
     "commands",
     "process",
-    "promotion",
-    "promotion_log",
     "quiet",
-    "recording",
     "reproduction",
     "scenario",
     "sync",
@@ -30,11 +27,13 @@ ONLY_IMPORTER = {"mlflow": "tidegate.registry", "dvc": "tidegate.reproduction"}
 
 
 def layer(name: str) -> int:
-    if name in L0 or name in {"tidegate", "tidegate.stages", "tidegate.model", "tidegate.serving"}:
+    if name in L0 or name in {"tidegate", "tidegate.stages", "tidegate.model", "tidegate.serving", "tidegate.release"}:
         return 0
     if name.startswith("tidegate.stages."):
         return 2
-    if not name.startswith("tidegate.") or name.startswith(("tidegate.serving.", "tidegate.pages.")):
+    if not name.startswith("tidegate.") or name.startswith(
+        ("tidegate.serving.", "tidegate.release.", "tidegate.pages.")
+    ):
         return 3
     return 3 if name.removeprefix("tidegate.") in L3_NAMES else 1
 

@@ -1,7 +1,5 @@
 """What the registry is told of a decision: its run from the files, its version, and names that MLflow takes."""
 
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +7,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.utils.validation import _validate_metric, _validate_param
 
-from tidegate import recording, registry
+from tidegate import registry
 from tidegate.files import digest_folder, digest_json, write_json
 from tidegate.registry_state import DECISION, DIGEST
+from tidegate.release import recording
 
 PARAMS = "train: {epochs: 2, warm_up: null, mask: [url], deterministic: true}\nprefix (odd): {a: x}\n"
 METRIC = {"value": 0.75, "low": 0.7, "high": 0.8}
@@ -30,27 +29,31 @@ EVALUATION = {
 }
 
 
+MADE = {"tree": "t" * 40, "revision": "none", "dirty": "true"}
+
+
 @pytest.fixture
-def decided(repository: Callable[..., Path]) -> tuple[Path, dict[str, Any]]:
-    """A checkout with the files of a run, and its decision."""
-    root = repository({"params.yaml": PARAMS, ".gitignore": "/data\n"})
-    data = root / "data"
-    (data / "candidate").mkdir(parents=True)
-    (data / "candidate" / "package.json").write_text("{}")
-    (data / "predictions").mkdir()
-    (data / "curves.csv").write_text(CURVES)
-    write_json(data / "evaluation.json", EVALUATION)
+def decided(tmp_path: Path) -> tuple[dict[str, Any], Path, Path]:
+    """A decision, its dossier, and the package."""
+    folder, package = tmp_path / "dossier", tmp_path / "package"
+    package.mkdir()
+    (package / "package.json").write_text("{}")
+    (folder / "predictions").mkdir(parents=True)
+    (folder / "curves.csv").write_text(CURVES)
+    (folder / "params.yaml").write_text(PARAMS)
+    write_json(folder / "made.json", MADE)
+    write_json(folder / "evaluation.json", EVALUATION)
     decision = {
-        "task": "channels", "verdict": "pass", "recipe": "r" * 64, "candidate": digest_folder(data / "candidate"),
+        "task": "channels", "verdict": "pass", "recipe": "r" * 64, "candidate": digest_folder(package),
         "evidence": {"evaluation.json": "e", "predictions": "p"},
     }  # fmt: skip
-    write_json(data / "decision.json", decision)
-    return root, decision
+    write_json(folder / "decision.json", decision)
+    return decision, folder, package
 
 
-def test_a_run_holds_what_was_judged(decided: tuple[Path, dict[str, Any]], empty_registry: str) -> None:
-    root, decision = decided
-    number = recording.record(root, empty_registry, decision, root / "data" / "candidate")
+def test_a_run_holds_what_was_judged(decided: tuple[dict[str, Any], Path, Path], empty_registry: str) -> None:
+    decision, folder, package = decided
+    number = recording.record(empty_registry, *decided)
     client = MlflowClient(empty_registry, empty_registry)
     version = client.get_model_version("channels", str(number))
     run = client.get_run(version.run_id)
@@ -62,28 +65,19 @@ def test_a_run_holds_what_was_judged(decided: tuple[Path, dict[str, Any]], empty
     assert not any(key.startswith(("roc_auc", "teacher", "confusion", "digest")) for key in run.data.metrics)
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "validation_loss")] == [(20, 0.85)]
     files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
-    assert files == ["decision.json", "evaluation.json"]
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, check=True, capture_output=True, text=True).stdout
-    tags = {"verdict": "pass", "recipe": "r" * 64, "revision": head.strip(), "dirty": "false"}
+    assert files == sorted(path.name for path in folder.iterdir() if path.is_file())
+    tags = {"verdict": "pass", "recipe": "r" * 64, **MADE}
     assert {f"tidegate.{key}": value for key, value in tags.items()}.items() <= run.data.tags.items()
     assert version.tags[DIGEST] == decision["candidate"]
     assert version.tags[DECISION] == run.data.tags[DECISION] == digest_json(decision)
-    assert version.source == str(root / "data" / "candidate")
+    assert version.source == str(package)
 
 
-def test_recording_again_changes_nothing(decided: tuple[Path, dict[str, Any]], empty_registry: str) -> None:
-    root, decision = decided
-    first = recording.record(root, empty_registry, decision, root / "data" / "candidate")
+def test_recording_again_changes_nothing(decided: tuple[dict[str, Any], Path, Path], empty_registry: str) -> None:
+    first = recording.record(empty_registry, *decided)
     state = registry.read(empty_registry, "channels")
-    assert recording.record(root, empty_registry, decision, root / "data" / "candidate") == first
+    assert recording.record(empty_registry, *decided) == first
     assert registry.read(empty_registry, "channels") == state
-
-
-def test_a_dirty_tree_and_one_without_a_commit_are_told(tmp_path: Path, decided: tuple[Path, Any]) -> None:
-    (decided[0] / "params.yaml").write_text("train: {}\n")
-    assert recording._revision(decided[0])["tidegate.dirty"] == "true"
-    subprocess.run(["git", "init", "-q", str(tmp_path / "new")], check=True)
-    assert recording._revision(tmp_path / "new")["tidegate.revision"] == "none"
 
 
 def test_nested_figures_are_joined_by_dots() -> None:
