@@ -3,7 +3,9 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tidegate.evidence.frontier import Point, draw
+from matplotlib.figure import Figure
+
+from tidegate.evidence.frontier import Point, draw, put_names
 
 POINTS = [
     Point(
@@ -30,3 +32,22 @@ def test_each_candidate_is_named_with_its_size(tmp_path: Path) -> None:
     for word in ("teacher", "91.6 MB", "student_int8", "7.0 MB", "1,234 validation rows"):
         assert word in comments
     assert "reference minus margin" not in comments
+
+
+def test_no_name_covers_another() -> None:
+    near = {"teacher_int8": 2.19, "teacher_dynamic": 2.09, "student_pruned": 2.18, "student_int8": 1.48, "pruned": 1.27}
+    points = [
+        Point(
+            name=named, accuracy=0.76 + 0.001 * place, low=0.75, high=0.77, latency_ms=latency, megabytes=10.2,
+            on_frontier=True, chosen=False,
+        )
+        for place, (named, latency) in enumerate(near.items())
+    ]  # fmt: skip
+    figure = Figure(figsize=(8, 4.8))
+    axes = figure.add_subplot()
+    axes.scatter([point.latency_ms for point in points], [point.accuracy for point in points])
+    axes.set_ylim(0.74, 0.78)
+    axes.set_xlim(1, 3)
+    boxes = put_names(axes, points)
+    assert len(boxes) == len(points)
+    assert not [(a, b) for a in boxes for b in boxes if a is not b and a.overlaps(b)]

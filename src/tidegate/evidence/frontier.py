@@ -67,13 +67,13 @@ def draw(path: Path, points: Sequence[Point], *, rows: int, floor: float | None)
         axes.set_title("Candidates: orange is chosen, blue is on the frontier, area is size", fontsize=9, loc="left")
         axes.margins(x=0.15, y=0.1)
         figure.draw_without_rendering()  # lays it out: where a name stands is known only then
-        _name(axes, points)
+        put_names(axes, points)
         with files.replacing(path) as draft:
             figure.savefig(draft, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _name(axes: Axes, points: Sequence[Point]) -> None:
-    """Puts its name beside each point, where it covers no other name if there is such a place."""
+def put_names(axes: Axes, points: Sequence[Point]) -> list[Bbox]:
+    """Puts its name beside each point, where it covers no other name if there is such a place; where they stand."""
     taken: list[Bbox] = []
     for point in sorted(points, key=lambda one: one.latency_ms):
         for x, y in _PLACES:
@@ -86,6 +86,7 @@ def _name(axes: Axes, points: Sequence[Point]) -> None:
                 break
             text.remove()
         taken.append(box)
+    return taken
 
 
 def _colour(point: Point) -> str:
