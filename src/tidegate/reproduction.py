@@ -113,6 +113,14 @@ def cached(root: Path, md5: str) -> Path | None:
         return path if path.exists() else None
 
 
+def share_cache(root: Path, other: Path) -> None:
+    """Lets another checkout of the same clone keep its artifacts in this one's cache."""
+    with chdir(root), _opened(root) as repo:
+        cache = repo.cache.local.path
+    with chdir(other), _opened(other) as repo, repo.config.edit("local") as config:
+        config["cache"]["dir"] = cache
+
+
 def _reproduced(repo: "Repo", **options: Any) -> list[str]:
     from dvc.exceptions import DvcException
 
