@@ -84,9 +84,12 @@ class Clone:
         )
         return self.run(sys.executable, "-c", code).split()[-1]
 
-    def promotions(self, task: str = "tiny") -> list[dict]:
+    def log(self, task: str = "tiny") -> list[dict]:
         path = self.path / "var" / "promotions" / f"{task}.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def promotions(self, task: str = "tiny") -> list[dict]:
+        return [entry for entry in self.log(task) if entry["event"] == "promoted"]
 
 
 @pytest.fixture(scope="session")
