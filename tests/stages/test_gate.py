@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 
@@ -43,6 +44,7 @@ class World:
         self.compared = self.digest
         self.models = {"candidate": model(0.9, 1), "baseline": model(0.7, 2)}
         self.same_as: dict[str, str] = {}
+        self.origin = ["source"] * 1200
         self.pins: dict[str, Any] = {"champion": NONE, "best": NONE}
         self.speed: dict[str, Any] = {"latency": {"single_ms": {"p95": 5.0}}, "bytes": 90_000_000}
         self.crossing, self.gap = 0, 0.05
@@ -52,13 +54,18 @@ class World:
         self.models[role] = p
         self.pins[role] = {"digest": role * 4, "comparable": True, "reason": "same task and labels"}
 
+    def tests(self) -> str:
+        ids = self.models["candidate"].ids.tolist()
+        pl.DataFrame({"id": ids, "origin": self.origin}).write_parquet(self.data / "test.parquet")
+        return files.sha256(self.data / "test.parquet")
+
     def decide(self, settings: gate.Params = PARAMS) -> dict[str, Any]:
         for role, p in self.models.items():
             predictions.write(self.data / "predictions" / f"{role}.parquet", p)
         rows = self.models["candidate"]
         content = {
             "evaluation": {
-                "rows": len(rows.ids), "groups": rows.group_count, "test_digest": "t" * 64, "same_as": self.same_as,
+                "rows": len(rows.ids), "groups": rows.group_count, "test_digest": self.tests(), "same_as": self.same_as,
                 "models": {"candidate": {"digest": self.digest, **self.speed}},
             },
             "comparison": {
@@ -72,7 +79,7 @@ class World:
         for name, value in content.items():
             files.write_json(self.data / f"{name}.json", value)
         names = ("evaluation.json", "predictions", "comparison.json", "training.json", "leakage.json", "candidate",
-                 "champion", "task.json", "decision.json")  # fmt: skip
+                 "champion", "task.json", "test.parquet", "decision.json", "flips.csv")  # fmt: skip
         gate.run(settings, **{name.split(".")[0]: self.data / name for name in names})
         found: dict[str, Any] = json.loads((self.data / "decision.json").read_text())
         return found
@@ -100,7 +107,9 @@ def test_the_decision_is_bound_to_what_was_judged(world: World):
     decision = world.decide()
     assert decision["candidate"] == world.digest
     assert decision["recipe"] == "recipe of select"
-    assert decision["test"] == {"digest": "t" * 64, "rows": 1200, "groups": world.models["candidate"].group_count}
+    told = {name: decision["test"][name] for name in ("digest", "rows", "groups")}
+    groups = world.models["candidate"].group_count
+    assert told == {"digest": files.sha256(world.data / "test.parquet"), "rows": 1200, "groups": groups}
     assert decision["evidence"] == {
         **{
             f"{n}.json": files.sha256(world.data / f"{n}.json")
@@ -125,8 +134,8 @@ def test_the_shipped_params_switch_no_rule_off(world: World):
 
 def test_a_null_bound_switches_its_rule_off_and_the_decision_says_so(world: World):
     bounds = (
-        "baseline_lead", "best_margin", "accuracy_floor", "macro_f1_floor", "slice_margin", "calibration_ceiling",
-        "latency_ceiling_ms", "size_ceiling_mb", "gap_ceiling", "leakage_ceiling", "robustness_floor",
+        "baseline_lead", "best_margin", "accuracy_floor", "macro_f1_floor", "slice_margin", "slice_gap_ceiling",
+        "negative_flips_ceiling", "calibration_ceiling", "latency_ceiling_ms", "size_ceiling_mb", "gap_ceiling", "leakage_ceiling", "robustness_floor",
     )  # fmt: skip
     decision = world.decide(dataclasses.replace(PARAMS, **dict.fromkeys(bounds)))
     assert list(verdicts(decision).values()).count("off") == len(bounds)

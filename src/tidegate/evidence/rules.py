@@ -139,6 +139,29 @@ def at_most(name: str, subject: str, value: float | None, bound: float, *, unit:
     return Rule(name=name, verdict="pass" if holds else "fail", figure=value, bound=bound, unit=unit, sentence=sentence)
 
 
+def right_more_often(name: str, whose: str, found: Mapping[str, float], rows: int, test: Test) -> Rule:
+    """Passes if a McNemar test shows one model to be right more often than the other, fails if less often.
+
+    Args:
+        whose: the other model in a sentence, as "that of the champion".
+        found: as `statistics.mcnemar` gives it, the candidate first. Its p-value is two-sided, so the bound is
+            2 alpha, and the sign tells the two ways apart.
+    """
+    ahead = found["only_first_right"] - found["only_second_right"]
+    shown = found["p_value"] < 2 * test.alpha
+    verdict: Verdict = ("pass" if ahead > 0 else "fail") if shown else "undecided"
+    words = {"pass": "shown to be ", "fail": "shown to be less and not ", "undecided": "not shown to be "}[verdict]
+    sentence = (
+        f"The candidate is {words}right more often, by the McNemar test clustered by group: "
+        f"{found['only_first_right']:,} rows only it has right, {found['only_second_right']:,} only the other "
+        f"(accuracy minus {whose}), p = {found['p_value']:.4f} on {rows:,} rows."
+    )
+    return Rule(
+        name=name, verdict=verdict, figure=found["p_value"], bound=2 * test.alpha, n=rows, unit="p-value",
+        sentence=sentence,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
     """One slice of the rows: the candidate's accuracy minus the champion's."""
