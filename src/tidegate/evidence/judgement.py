@@ -44,7 +44,7 @@ def compared(
 
 def challenged(
     a: Predictions, b: Predictions, *, superior: bool, primary: Decision, margin: float, test: Test,
-    role: str = "champion", whose: str = "that of the champion", found: Found | None = None,
+    role: str = "champion", other: str = "the champion", found: Found | None = None,
 ) -> Iterator[Rule]:  # fmt: skip
     """The rules of `a` against the champion `b`.
 
@@ -54,15 +54,15 @@ def challenged(
     bounds: dict[Decision, float] = dict.fromkeys(WORDS, -margin)
     if superior:
         bounds[primary] = 0.0
-    yield from compared(role, whose, a, b, bounds, test, found)
+    yield from compared(role, f"that of {other}", a, b, bounds, test, found)
     if superior and primary == "accuracy":
-        yield mcnemar(f"{role}_mcnemar", whose, a, b, test)
+        yield mcnemar(f"{role}_mcnemar", other, a, b, test)
 
 
-def mcnemar(name: str, whose: str, a: Predictions, b: Predictions, test: Test) -> Rule:
+def mcnemar(name: str, other: str, a: Predictions, b: Predictions, test: Test) -> Rule:
     """Passes if `a` is shown to be right more often than `b`, fails if less often, by `statistics.mcnemar`."""
     found = statistics.mcnemar(a.predicted == a.actual, b.predicted == b.actual, a.group_numbers)
-    return rules.right_more_often(name, whose, found, len(a.ids), test)
+    return rules.right_more_often(name, other, found, len(a.ids), test)
 
 
 def recovered(
@@ -80,7 +80,7 @@ def recovered(
             continue
         yield from challenged(
             a.where(rows), b.where(rows), superior=role == "champion_recent", primary=primary, margin=margin, test=test,
-            role=role, whose=f"that of the champion {where}",
+            role=role, other=f"the champion {where}",
         )  # fmt: skip
 
 
