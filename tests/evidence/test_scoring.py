@@ -238,3 +238,16 @@ def test_two_thousand_replicates_of_six_thousand_rows_take_about_a_second():
     started = time.perf_counter()
     scoring.metrics(p, replicates=2000, seed=0)
     assert time.perf_counter() - started < 5  # measured: 0.2 to 0.4 s; a slow neighbour is forgiven
+
+
+def test_many_models_at_once_get_the_figures_that_each_gets_alone():
+    models = [made(300, groups=90, seed=2, model=m) for m in range(3)]
+    together = scoring.decisions_each(models, **DRAWS)
+    for p, found in zip(models, together, strict=True):
+        alone = scoring.decisions(p, **DRAWS)
+        for name, figure in found.items():
+            assert figure.value == alone[name].value
+            assert np.array_equal(figure.draws, alone[name].draws)
+    assert scoring.minus(together[0], together[1])["accuracy"].interval() == (
+        scoring.differences(models[0], models[1], **DRAWS)["accuracy"].interval()
+    )

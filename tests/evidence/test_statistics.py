@@ -5,6 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from tidegate.evidence import statistics
 from tidegate.evidence.statistics import Resampled
@@ -175,3 +179,41 @@ def test_sums_by_group_add_up(groups: int, rows: int):
     sums = statistics.sums_by_group(columns, numbers, groups)
     assert np.allclose(sums.sum(axis=0), columns.sum(axis=0))
     assert np.allclose(sums[numbers[0]], columns[numbers == numbers[0]].sum(axis=0))
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(30, 12), (5, 9), (1, 0), (200, 200)])
+def test_mcnemar_of_single_rows_is_that_of_statsmodels(only_a: int, only_b: int):
+    a = np.array([True] * only_a + [False] * only_b + [True] * 40 + [False] * 7)
+    b = np.array([False] * only_a + [True] * only_b + [True] * 40 + [False] * 7)
+    found = statistics.mcnemar(a, b, np.arange(len(a)))
+    other = mcnemar([[40, only_a], [only_b, 7]], exact=False, correction=False)
+    assert (found["statistic"], found["p_value"]) == pytest.approx((other.statistic, other.pvalue))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_holm_is_that_of_statsmodels(count: int):
+    p_values = (np.random.default_rng(count).random(count) ** 3).tolist()
+    assert statistics.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+
+
+def test_the_error_by_group_is_the_sandwich_of_statsmodels():
+    """The mean as a regression on a constant, with standard errors robust to clusters; groups of unequal size."""
+    chance = np.random.default_rng(8)
+    sizes = chance.integers(1, 12, 300)
+    numbers = np.repeat(np.arange(300), sizes)
+    values = chance.normal(size=300)[numbers] + chance.normal(size=len(numbers))
+    robust = OLS(values, np.ones(len(values))).fit(
+        cov_type="cluster", cov_kwds={"groups": numbers, "use_correction": False}
+    )
+    found = resampled_mean(values, numbers, replicates=6000)
+    assert found.error == pytest.approx(float(robust.bse[0]), rel=0.04)
+    low, high = found.interval(0.95) or (0, 0)
+    by_row = resampled_mean(values, np.arange(len(values)), replicates=6000).error or 0
+    assert by_row < 0.6 * float(robust.bse[0])  # what a row-wise test would claim
+    assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize(("value", "trials"), [(0.0, 20), (1.0, 20), (0.0, 1), (1.0, 500)])
+def test_exact_share_is_that_of_statsmodels(value: float, trials: int):
+    other = proportion_confint(int(value * trials), trials, alpha=0.05, method="beta")
+    assert statistics.exact_share(value, trials, confidence=0.95) == pytest.approx(other)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 
@@ -43,6 +44,7 @@ class World:
         self.compared = self.digest
         self.models = {"candidate": model(0.9, 1), "baseline": model(0.7, 2)}
         self.same_as: dict[str, str] = {}
+        self.origin = ["source"] * 1200
         self.pins: dict[str, Any] = {"champion": NONE, "best": NONE}
         self.speed: dict[str, Any] = {"latency": {"single_ms": {"p95": 5.0}}, "bytes": 90_000_000}
         self.crossing, self.gap = 0, 0.05
@@ -52,14 +54,19 @@ class World:
         self.models[role] = p
         self.pins[role] = {"digest": role * 4, "comparable": True, "reason": "same task and labels"}
 
+    def tests(self) -> str:
+        ids = self.models["candidate"].ids.tolist()
+        pl.DataFrame({"id": ids, "origin": self.origin}).write_parquet(self.data / "test.parquet")
+        return files.sha256(self.data / "test.parquet")
+
     def decide(self, settings: gate.Params = PARAMS) -> dict[str, Any]:
         for role, p in self.models.items():
             predictions.write(self.data / "predictions" / f"{role}.parquet", p)
         rows = self.models["candidate"]
         content = {
             "evaluation": {
-                "rows": len(rows.ids), "groups": rows.group_count, "test_digest": "t" * 64, "same_as": self.same_as,
-                "models": {"candidate": {"digest": self.digest, **self.speed}},
+                "rows": len(rows.ids), "groups": rows.group_count, "test_digest": self.tests(), "same_as": self.same_as,
+                "models": {**{role: {} for role in self.models}, "candidate": {"digest": self.digest, **self.speed}},
             },
             "comparison": {
                 "teacher": {"digest": self.compared, "robustness": {"rows": 500, "typing_errors": self.kept}}
@@ -72,7 +79,7 @@ class World:
         for name, value in content.items():
             files.write_json(self.data / f"{name}.json", value)
         names = ("evaluation.json", "predictions", "comparison.json", "training.json", "leakage.json", "candidate",
-                 "champion", "task.json", "decision.json")  # fmt: skip
+                 "champion", "task.json", "test.parquet", "decision.json", "flips.csv")  # fmt: skip
         gate.run(settings, **{name.split(".")[0]: self.data / name for name in names})
         found: dict[str, Any] = json.loads((self.data / "decision.json").read_text())
         return found
@@ -100,7 +107,9 @@ def test_the_decision_is_bound_to_what_was_judged(world: World):
     decision = world.decide()
     assert decision["candidate"] == world.digest
     assert decision["recipe"] == "recipe of select"
-    assert decision["test"] == {"digest": "t" * 64, "rows": 1200, "groups": world.models["candidate"].group_count}
+    told = {name: decision["test"][name] for name in ("digest", "rows", "groups")}
+    groups = world.models["candidate"].group_count
+    assert told == {"digest": files.sha256(world.data / "test.parquet"), "rows": 1200, "groups": groups}
     assert decision["evidence"] == {
         **{
             f"{n}.json": files.sha256(world.data / f"{n}.json")
@@ -125,8 +134,9 @@ def test_the_shipped_params_switch_no_rule_off(world: World):
 
 def test_a_null_bound_switches_its_rule_off_and_the_decision_says_so(world: World):
     bounds = (
-        "baseline_lead", "best_margin", "accuracy_floor", "macro_f1_floor", "slice_margin", "calibration_ceiling",
-        "latency_ceiling_ms", "size_ceiling_mb", "gap_ceiling", "leakage_ceiling", "robustness_floor",
+        "baseline_lead", "best_margin", "accuracy_floor", "macro_f1_floor", "slice_margin", "slice_gap_ceiling",
+        "negative_flips_ceiling", "calibration_ceiling", "latency_ceiling_ms", "size_ceiling_mb", "gap_ceiling",
+        "leakage_ceiling", "robustness_floor",
     )  # fmt: skip
     decision = world.decide(dataclasses.replace(PARAMS, **dict.fromkeys(bounds)))
     assert list(verdicts(decision).values()).count("off") == len(bounds)
@@ -257,3 +267,94 @@ def test_the_table_of_rules_is_printed(world: World, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "baseline_accuracy" in out
     assert "PASS" in out
+
+
+RECOVER = dataclasses.replace(PARAMS, mode="recover", champion_margin=0.03, best_margin=0.03)
+
+
+def spliced(first: Predictions, second: Predictions, rows: Any) -> Predictions:
+    """The first model, but on some rows the second."""
+    return dataclasses.replace(first, probabilities=np.where(rows[:, None], second.probabilities, first.probabilities))
+
+
+def test_recovery_is_judged_on_the_rows_that_came_from_feedback(world: World):
+    recent = np.arange(1200) % 2 == 0
+    world.origin = ["feedback" if row else "source" for row in recent]
+    champion = spliced(model(0.9, 5), model(0.6, 6), recent)
+    world.add("champion", champion)
+    world.models["candidate"] = spliced(champion, model(0.9, 1), recent)
+    decision = world.decide(RECOVER)
+    assert (decision["mode"], decision["verdict"]) == ("recover", "pass")
+    rule = next(rule for rule in decision["rules"] if rule["name"] == "champion_recent_accuracy")
+    assert rule["n"] == 600
+    world.origin.reverse()
+    assert world.decide(RECOVER)["verdict"] == "undecided"
+
+
+def test_after_drift_the_best_ever_is_compared_on_the_frozen_core(world: World):
+    recent = np.arange(1200) % 2 == 0
+    world.origin = ["feedback" if row else "source" for row in recent]
+    world.add("champion", spliced(model(0.9, 5), model(0.6, 6), recent))
+    world.models["candidate"] = model(0.9, 1)
+    world.add("best", spliced(model(0.9, 1), model(0.99, 7), recent))  # better on the recent rows, which do not count
+    decision = world.decide(RECOVER)
+    assert verdicts(decision)["best_accuracy"] == "pass"
+    assert "frozen core" in next(r["sentence"] for r in decision["rules"] if r["name"] == "best_accuracy")
+    assert verdicts(world.decide())["best_accuracy"] == "fail"
+
+
+@pytest.mark.parametrize(("origin", "rule"), [("source", "champion_recent"), ("feedback", "champion_core")])
+def test_recovery_without_one_of_the_strata_is_undecided(world: World, origin: str, rule: str):
+    world.origin = [origin] * 1200
+    world.add("champion", model(0.8, 5))
+    world.add("best", model(0.8, 6))
+    decision = world.decide(RECOVER)
+    assert decision["verdict"] == "undecided"
+    assert verdicts(decision)[rule] == "undecided"
+    assert any("gate.mode" in reason for reason in decision["reasons"])
+
+
+def test_negative_flips_are_judged_and_listed(world: World):
+    champion = model(0.9, 1)
+    broken = champion.probabilities.copy()
+    broken[:200] = 1 - np.eye(2)[champion.actual[:200]]
+    world.add("champion", champion)
+    world.models["candidate"] = dataclasses.replace(champion, probabilities=broken)
+    decision = world.decide()
+    assert verdicts(decision)["negative_flips"] == "fail"
+    listed = pl.read_csv(world.data / "flips.csv")
+    flipped = (champion.predicted == champion.actual)[:200].sum()
+    assert len(listed) == flipped
+    rule = next(rule for rule in decision["rules"] if rule["name"] == "negative_flips")
+    assert rule["figure"] == pytest.approx(flipped / 1200)
+
+
+def test_without_a_champion_no_flip_is_listed(world: World):
+    world.decide()
+    assert (world.data / "flips.csv").read_text().count("\n") == 1
+
+
+def test_a_wide_gap_between_slices_fails(world: World):
+    chosen = world.models["candidate"]
+    wrong = (chosen.slices["half"] == "left") & (np.arange(1200) % 10 < 6)
+    spoiled = np.where(wrong[:, None], 1 - np.eye(2)[chosen.actual], chosen.probabilities)
+    world.models["candidate"] = dataclasses.replace(chosen, probabilities=spoiled)
+    assert verdicts(world.decide())["slice_gap"] == "fail"
+
+
+@pytest.mark.parametrize("role", ["baseline", "teacher", "champion"])
+def test_the_decision_says_how_many_decisions_the_test_set_supports(world: World, role: str):
+    if role != "baseline":
+        world.add("teacher", model(0.89, 8))
+    if role == "champion":
+        world.add("champion", model(0.8, 5))
+    found = world.decide(dataclasses.replace(PARAMS, best_margin=0.1))["test"]
+    assert found["supports"] == found["budget"]["supports"] >= 1
+    assert found["budget"]["against"] == role
+    assert found["budget"]["tolerance"] == 0.1
+
+
+def test_evidence_about_other_test_rows_is_refused(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(world, "tests", lambda: world.__class__.tests(world)[::-1])
+    with pytest.raises(DataError, match="other test rows"):
+        world.decide()

@@ -4,7 +4,7 @@ A `Tally` holds the sums by group, in total or resampled; every figure maps one 
 Intervals and reports are for `scoring`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +38,18 @@ class Tally:
     def resampled(self, *, replicates: int, seed: int) -> "Tally":
         """The sums over groups drawn with replacement."""
         return replace(self, sums=statistics.resampled_sums(self.sums, replicates=replicates, seed=seed))
+
+
+def resampled_each(tallies: Sequence[Tally], *, replicates: int, seed: int) -> list[Tally]:
+    """Each tally resampled, by one matrix product for all: what is drawn depends on the number of groups alone.
+
+    Args:
+        tallies: with equally many groups; they may be about other rows.
+    """
+    columns = np.hstack([one.sums for one in tallies])
+    drawn = statistics.resampled_sums(columns, replicates=replicates, seed=seed)
+    ends = np.cumsum([one.sums.shape[1] for one in tallies])
+    return [replace(one, sums=drawn[:, end - one.sums.shape[1] : end]) for one, end in zip(tallies, ends, strict=True)]
 
 
 def tally(

@@ -6,6 +6,7 @@ how they are resampled for `scoring` and `statistics`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 from tidegate.evidence import statistics
@@ -137,6 +138,37 @@ def at_most(name: str, subject: str, value: float | None, bound: float, *, unit:
     shown, limit = (f"{number:,.4g}{f' {unit}' if unit else ''}" for number in (value, bound))
     sentence = f"{subject} is {shown}, {'' if holds else 'not '}at most {limit}."
     return Rule(name=name, verdict="pass" if holds else "fail", figure=value, bound=bound, unit=unit, sentence=sentence)
+
+
+def right_more_often(name: str, other: str, found: Mapping[str, float], rows: int, test: Test) -> Rule:
+    """Passes if a McNemar test shows the candidate to be right more often than the other, fails if less often.
+
+    Args:
+        found: as `statistics.mcnemar` gives it, the candidate first. Its p-value is two-sided, so the bound is
+            2 alpha, and the sign tells the two ways apart.
+    """
+    only, others, p = int(found["only_first_right"]), int(found["only_second_right"]), found["p_value"]
+    shown = p < 2 * test.alpha
+    verdict: Verdict = ("pass" if only > others else "fail") if shown else "undecided"
+    words = {
+        "pass": "shown to be right more",
+        "fail": "shown to be right less",
+        "undecided": "not shown to be right more",
+    }
+    z = NormalDist().inv_cdf(1 - test.alpha)
+    distance = found["statistic"] ** 0.5  # of the difference from zero, in its own standard errors
+    more = None if shown else statistics.rows_to_decide(
+        rows=rows, width=2 * z, distance=distance, alpha=test.alpha, power=test.power
+    )  # fmt: skip
+    sentence = (
+        f"The candidate is {words[verdict]} often than {other}: {only:,} rows are right with it alone, {others:,} with "
+        f"the other alone (McNemar's test clustered by group: p = {p:.4f}; n = {rows:,} rows)"
+    )
+    end = f"; some {more:,} more labelled rows would decide it." if more else "."
+    return Rule(
+        name=name, verdict=verdict, figure=p, bound=2 * test.alpha, n=rows, unit="p-value", more_rows=more,
+        sentence=sentence + end,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 The formulas live in `figures`, the resampling in `statistics`, reading and writing in `predictions`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -100,7 +100,7 @@ def metrics(p: Predictions, *, replicates: int, seed: int, confidence: float = 0
         figure = Resampled(float(value), draws, statistics.effective_groups(sizes))
         if name == "expected_calibration_error":
             return _error_metric(figure, replace(figure, draws=figures.calibration_noise(drawn, total)), confidence)
-        return _metric(figure, confidence, share=name == "accuracy")
+        return as_metric(figure, confidence, share=name == "accuracy")
 
     return {
         "rows": len(p.ids),
@@ -124,11 +124,11 @@ def _classes(labels: tuple[str, ...], by_group: Tally, total: Tally, drawn: Tall
         for c, label in enumerate(labels):
             effective = statistics.effective_groups(sizes[:, c])
             value = float(values[c]) if seen[c] else float("nan")
-            found[label][name] = _metric(Resampled(value, draws[:, c], effective), confidence, share=True)
+            found[label][name] = as_metric(Resampled(value, draws[:, c], effective), confidence, share=True)
     return found
 
 
-def _metric(figure: Resampled, confidence: float, *, share: bool = False) -> dict[str, float | None]:
+def as_metric(figure: Resampled, confidence: float, *, share: bool = False) -> dict[str, float | None]:
     """A figure for JSON; null where it is not defined, or its interval is not."""
     if not np.isfinite(figure.value):
         return {"value": None, "low": None, "high": None}
@@ -183,7 +183,7 @@ def by_slice(
             found[column][str(value)] = {
                 "rows": len(part.ids),
                 "groups": part.group_count,
-                **{name: _metric(figure, confidence, share=name == "accuracy") for name, figure in resampled.items()},
+                **{name: as_metric(figure, confidence, share=name == "accuracy") for name, figure in resampled.items()},
             }
     return found
 
@@ -195,12 +195,22 @@ DECISIONS: tuple[Decision, ...] = ("accuracy", "macro_f1")
 
 def decisions(p: Predictions, *, replicates: int, seed: int) -> dict[Decision, Resampled]:
     """Accuracy and macro-F1, resampled by group (with no replicates: without intervals)."""
-    by_group = p.tally(decisions_only=True)
+    return decisions_each([p], replicates=replicates, seed=seed)[0]
+
+
+def decisions_each(models: Sequence[Predictions], *, replicates: int, seed: int) -> list[dict[Decision, Resampled]]:
+    """The same of many at once, whose groups are equally many: the same groups are drawn for all of them."""
+    tallies = [p.tally(decisions_only=True) for p in models]
+    drawn = figures.resampled_each(tallies, replicates=replicates, seed=seed) if replicates else [None] * len(tallies)
+    return [_decisions(by_group, draws) for by_group, draws in zip(tallies, drawn, strict=True)]
+
+
+def _decisions(by_group: Tally, drawn: Tally | None) -> dict[Decision, Resampled]:
     total, effective = by_group.total(), statistics.effective_groups(by_group["rows"][:, 0])
-    if not replicates:
-        return {name: Resampled(float(FIGURES[name](total)), np.empty(0), effective) for name in DECISIONS}
-    drawn = by_group.resampled(replicates=replicates, seed=seed)
-    return {name: Resampled(float(FIGURES[name](total)), FIGURES[name](drawn), effective) for name in DECISIONS}
+    return {
+        name: Resampled(float(FIGURES[name](total)), FIGURES[name](drawn) if drawn else np.empty(0), effective)
+        for name in DECISIONS
+    }
 
 
 def differences(a: Predictions, b: Predictions, *, replicates: int, seed: int) -> dict[Decision, Resampled]:
@@ -210,7 +220,11 @@ def differences(a: Predictions, b: Predictions, *, replicates: int, seed: int) -
         DataError: the two are not about the same rows, labels and groups.
     """
     check_same_rows(a, b)
-    first, second = (decisions(p, replicates=replicates, seed=seed) for p in (a, b))
+    return minus(*decisions_each([a, b], replicates=replicates, seed=seed))
+
+
+def minus(first: Mapping[Decision, Resampled], second: Mapping[Decision, Resampled]) -> dict[Decision, Resampled]:
+    """The differences of figures for which the same groups were drawn."""
     return {
         name: Resampled(x.value - second[name].value, x.draws - second[name].draws, x.effective_groups)
         for name, x in first.items()
@@ -222,7 +236,7 @@ def paired(
 ) -> dict[str, dict[str, Any]]:
     """`a` minus `b` on the same rows: metrics with a two-sided `p_value`, and the clustered McNemar test."""
     found: dict[str, dict[str, Any]] = {
-        name: {**_metric(figure, confidence), "p_value": figure.p_differs()}
+        name: {**as_metric(figure, confidence), "p_value": figure.p_differs()}
         for name, figure in differences(a, b, replicates=replicates, seed=seed).items()
     }
     found["mcnemar"] = statistics.mcnemar(a.predicted == a.actual, b.predicted == b.actual, a.group_numbers)

@@ -1,21 +1,20 @@
 """Stage gate: holds the evidence against the rules and writes the decision, whatever it is; it never exits non-zero.
 
-The rules themselves are in `rules`. This module finds the figures that each is about.
+The rules themselves are in `rules` and `judgement`, the evidence in `findings`. This module says which rules there are.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tidegate import files
-from tidegate.errors import DataError
 from tidegate.params import Range
 
 if TYPE_CHECKING:
+    from tidegate.evidence.budget import Budget
+    from tidegate.evidence.findings import Evidence
     from tidegate.evidence.rules import Rule, Test
-    from tidegate.evidence.scoring import Decision, Predictions
 
 Margin = Annotated[float, Range(ge=0, lt=1)]
 
@@ -24,10 +23,11 @@ Margin = Annotated[float, Range(ge=0, lt=1)]
 class Params:
     """The bounds of the rules; null switches a rule off, and the decision says so."""
 
-    mode: Literal["replace", "refresh"]
-    """`replace`: superior to the champion; `refresh`: not inferior to it by the margin."""
+    mode: Literal["replace", "refresh", "recover"]
+    """`replace`: superior to the champion; `refresh`: not inferior to it by the margin; `recover`, after drift:
+    superior on the test rows that came from feedback, and not inferior on all others."""
     primary: Literal["accuracy", "macro_f1"]
-    """In mode `replace` the figure that has to be superior; the other must not be inferior by the margin."""
+    """The figure that has to be superior where superiority is asked; the other must not be inferior by the margin."""
     alpha: Annotated[float, Range(gt=0, le=0.25)]
     """Chance of a wrong pass at the bound, one-sided, by rule; the intervals shown cover 1 - 2 alpha."""
     power: Annotated[float, Range(ge=0.5, lt=1)]
@@ -50,6 +50,10 @@ class Params:
     """Accuracy; no slice may be shown to lose more than this against the champion."""
     slice_minimum_rows: Annotated[int, Range(ge=1)]
     """Rows; smaller slices are listed and not tested."""
+    slice_gap_ceiling: Annotated[float, Range(gt=0, le=1)] | None
+    """Accuracy; no two slices of a column may lie further apart than this."""
+    negative_flips_ceiling: Annotated[float, Range(gt=0, le=1)] | None
+    """Share of test rows that the champion has right and the candidate has wrong."""
     calibration_ceiling: Annotated[float, Range(gt=0, le=1)] | None
     """Expected calibration error."""
     latency_ceiling_ms: Annotated[float, Range(gt=0)] | None
@@ -66,9 +70,11 @@ class Params:
 
 def run(
     params: Params, *, evaluation: Path, predictions: Path, comparison: Path, training: Path, leakage: Path,
-    candidate: Path, champion: Path, task: Path, decision: Path,
+    candidate: Path, champion: Path, task: Path, test: Path, decision: Path, flips: Path,
 ) -> None:  # fmt: skip
     """Judges the candidate and writes the decision, bound to the digests of all that was judged."""
+    from tidegate.evidence.findings import Evidence
+    from tidegate.evidence.flips import write as write_flips
     from tidegate.evidence.rules import combine, reasons
     from tidegate.pipeline import recipe
     from tidegate.report import rules_table
@@ -76,7 +82,7 @@ def run(
     evidence = Evidence(
         evaluation=files.read_json(evaluation), predictions=predictions, comparison=files.read_json(comparison),
         training=files.read_json(training), leakage=files.read_json(leakage), task=files.read_json(task),
-        candidate=files.digest_folder(candidate), champion=files.read_json(champion / "champion.json"),
+        test=test, candidate=files.digest_folder(candidate), champion=files.read_json(champion / "champion.json"),
     )  # fmt: skip
     evidence.check()
     judged, scored = list(rules_of(params, evidence)), evidence.evaluation
@@ -84,10 +90,13 @@ def run(
         "task": evidence.task["task"], "mode": params.mode, "verdict": combine(judged), "reasons": reasons(judged),
         "candidate": evidence.candidate, "recipe": recipe("select")["digest"],
         "champion": evidence.digest_of("champion"), "best": evidence.digest_of("best"),
-        "test": {"digest": scored["test_digest"], "rows": scored["rows"], "groups": scored["groups"]},
+        "test": {"digest": scored["test_digest"], "rows": scored["rows"], "groups": scored["groups"],
+                 "supports": (counted := budget_of(params, evidence)).supports, "budget": counted.as_json()},
         "rules": [rule.as_json() for rule in judged],
         "evidence": {path.name: _digest(path) for path in (evaluation, predictions, comparison, training, leakage)},
     }  # fmt: skip
+    champion_said = evidence.predicted_by("champion") if evidence.comparable("champion") else None
+    write_flips(flips, evidence.chosen, champion_said)
     files.write_json(decision, content)
     print(rules_table(content))
 
@@ -96,49 +105,28 @@ def _digest(path: Path) -> str:
     return files.digest_folder(path) if path.is_dir() else files.sha256(path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What the earlier stages found, as they wrote it."""
-
-    evaluation: Mapping[str, Any]
-    predictions: Path
-    comparison: Mapping[str, Any]
-    training: Mapping[str, Any]
-    leakage: Mapping[str, Any]
-    task: Mapping[str, Any]
-    candidate: str
-    champion: Mapping[str, Any]
-
-    def check(self) -> None:
-        """Raises a DataError where the evidence is about another candidate."""
-        if self.evaluation["models"]["candidate"]["digest"] != self.candidate:
-            cause = "is about another candidate than data/candidate"
-            raise DataError("evaluation.json", cause, "Run `dvc repro`, which evaluates the present one")
-
-    def digest_of(self, role: str) -> str | None:
-        """The digest pinned for a role, comparable or not."""
-        digest: str | None = self.champion[role]["digest"]
-        return digest
-
-    def predicted_by(self, role: str) -> "Predictions":
-        """What the model of a role, or the one that is the same, predicted on test."""
-        from tidegate.evidence import predictions
-
-        role = self.evaluation["same_as"].get(role, role)
-        return predictions.read(self.predictions / f"{role}.parquet", self.task["labels"])
-
-    @cached_property
-    def chosen(self) -> "Predictions":
-        """What the candidate predicted on test."""
-        return self.predicted_by("candidate")
-
-
-def rules_of(params: Params, evidence: Evidence) -> Iterator["Rule"]:
-    """Every rule, in the order in which a person asks."""
+def budget_of(params: Params, evidence: "Evidence") -> "Budget":
+    """How many decisions the test set supports, as far as the candidate and the one it is compared with show."""
     from tidegate.evidence import judgement
+
+    tolerance = params.best_margin or params.champion_margin
+    return judgement.budget(
+        evidence.chosen, evidence.predicted_by(evidence.reference), against=evidence.reference, tolerance=tolerance,
+        test=_test(params),
+    )  # fmt: skip
+
+
+def _test(params: Params) -> "Test":
     from tidegate.evidence.rules import Test
 
-    test = Test(alpha=params.alpha, power=params.power, replicates=params.replicates, seed=params.seed)
+    return Test(alpha=params.alpha, power=params.power, replicates=params.replicates, seed=params.seed)
+
+
+def rules_of(params: Params, evidence: "Evidence") -> Iterator["Rule"]:
+    """Every rule, in the order in which a person asks."""
+    from tidegate.evidence import judgement
+
+    test = _test(params)
     yield from _against_baseline(params, evidence, test)
     yield from _against_champion(params, evidence, test)
     yield from _against_best(params, evidence, test)
@@ -146,12 +134,12 @@ def rules_of(params: Params, evidence: Evidence) -> Iterator["Rule"]:
         evidence.chosen, floors={"accuracy": params.accuracy_floor, "macro_f1": params.macro_f1_floor},
         calibration_ceiling=params.calibration_ceiling, test=test,
     )  # fmt: skip
-    yield _slices(params, evidence, test)
+    yield from _harmed(params, evidence, test)
     yield from _measured(params, evidence)
     yield _robustness(params, evidence, test)
 
 
-def _against_baseline(params: Params, evidence: Evidence, test: "Test") -> Iterator["Rule"]:
+def _against_baseline(params: Params, evidence: "Evidence", test: "Test") -> Iterator["Rule"]:
     from tidegate.evidence import judgement, rules
 
     if params.baseline_lead is None:
@@ -161,37 +149,40 @@ def _against_baseline(params: Params, evidence: Evidence, test: "Test") -> Itera
     yield from judgement.compared("baseline", "that of the baseline", evidence.chosen, other, bounds, test)
 
 
-def _against_champion(params: Params, evidence: Evidence, test: "Test") -> Iterator["Rule"]:
+def _against_champion(params: Params, evidence: "Evidence", test: "Test") -> Iterator["Rule"]:
     from tidegate.evidence import judgement
 
-    bounds = dict.fromkeys(judgement.WORDS, -params.champion_margin)
-    if params.mode == "replace":
-        bounds[params.primary] = 0.0
-    yield from _against(evidence, "champion", "champion", bounds, test)
+    if (settled := _without_comparison(evidence, "champion", "champion")) is not None:
+        yield settled
+        return
+    a, b, primary, margin = evidence.chosen, evidence.predicted_by("champion"), params.primary, params.champion_margin
+    if params.mode == "recover":
+        yield from judgement.recovered(a, b, evidence.recent, primary=primary, margin=margin, test=test)
+    else:
+        superior = params.mode == "replace"
+        yield from judgement.challenged(a, b, superior=superior, primary=primary, margin=margin, test=test)
 
 
-def _against_best(params: Params, evidence: Evidence, test: "Test") -> Iterator["Rule"]:
+def _against_best(params: Params, evidence: "Evidence", test: "Test") -> Iterator["Rule"]:
+    """After drift the best ever is judged on the rows of its own world, the frozen core."""
     from tidegate.evidence import judgement, rules
 
     if params.best_margin is None:
         yield rules.off("best")
         return
-    yield from _against(evidence, "best", "best ever", dict.fromkeys(judgement.WORDS, -params.best_margin), test)
-
-
-def _against(
-    evidence: Evidence, role: str, words: str, bounds: "Mapping[Decision, float]", test: "Test"
-) -> Iterator["Rule"]:
-    from tidegate.evidence import judgement
-
-    if (settled := _without_comparison(evidence, role, words)) is not None:
+    if (settled := _without_comparison(evidence, "best", "best ever")) is not None:
         yield settled
         return
-    other = evidence.predicted_by(role)
-    yield from judgement.compared(role, f"that of the {words}", evidence.chosen, other, bounds, test)
+    a, b, whose = evidence.chosen, evidence.predicted_by("best"), "that of the best ever"
+    if params.mode == "recover":
+        if evidence.recent.all():
+            yield rules.stated("best", "undecided", judgement.EMPTY["champion_core"])
+            return
+        a, b, whose = a.where(~evidence.recent), b.where(~evidence.recent), f"{whose} on the frozen core"
+    yield from judgement.compared("best", whose, a, b, dict.fromkeys(judgement.WORDS, -params.best_margin), test)
 
 
-def _without_comparison(evidence: Evidence, role: str, words: str) -> "Rule | None":
+def _without_comparison(evidence: "Evidence", role: str, words: str) -> "Rule | None":
     """The rule where there is nothing to compare with; None where there is."""
     from tidegate.evidence import rules
 
@@ -206,20 +197,31 @@ def _without_comparison(evidence: Evidence, role: str, words: str) -> "Rule | No
     return rules.stated(role, "undecided", sentence)
 
 
-def _slices(params: Params, evidence: Evidence, test: "Test") -> "Rule":
+def _harmed(params: Params, evidence: "Evidence", test: "Test") -> Iterator["Rule"]:
+    """Whom a better average may have been paid for by."""
     from tidegate.evidence import judgement, rules
 
+    settled, rows = _without_comparison(evidence, "champion", "champion"), params.slice_minimum_rows
+    a, b = evidence.chosen, None if settled else evidence.predicted_by("champion")
     if params.slice_margin is None:
-        return rules.off("slices")
-    if (settled := _without_comparison(evidence, "champion", "champion")) is not None:
-        return replace(settled, name="slices")
-    return judgement.slices(
-        evidence.chosen, evidence.predicted_by("champion"), margin=params.slice_margin,
-        minimum_rows=params.slice_minimum_rows, test=test,
-    )  # fmt: skip
+        yield rules.off("slices")
+    elif b is not None:
+        yield judgement.slices(a, b, margin=params.slice_margin, minimum_rows=rows, test=test)
+    elif settled is not None:
+        yield replace(settled, name="slices")
+    if params.slice_gap_ceiling is None:
+        yield rules.off("slice_gap")
+    else:
+        yield judgement.slice_gap(a, ceiling=params.slice_gap_ceiling, minimum_rows=rows, test=test)
+    if params.negative_flips_ceiling is None:
+        yield rules.off("negative_flips")
+    elif b is not None:
+        yield judgement.negative_flips(a, b, ceiling=params.negative_flips_ceiling, test=test)
+    elif settled is not None:
+        yield replace(settled, name="negative_flips")
 
 
-def _measured(params: Params, evidence: Evidence) -> Iterator["Rule"]:
+def _measured(params: Params, evidence: "Evidence") -> Iterator["Rule"]:
     from tidegate.evidence import rules
 
     scored = evidence.evaluation["models"]["candidate"]
@@ -235,7 +237,7 @@ def _measured(params: Params, evidence: Evidence) -> Iterator["Rule"]:
         yield rules.off(name) if ceiling is None else rules.at_most(name, subject, value, ceiling, unit=unit)
 
 
-def _robustness(params: Params, evidence: Evidence, test: "Test") -> "Rule":
+def _robustness(params: Params, evidence: "Evidence", test: "Test") -> "Rule":
     from tidegate.evidence import rules
 
     if params.robustness_floor is None:
