@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ def md5(letter: str) -> str:
 
 def entry(path: str, letter: str, size: int = 10) -> dict[str, Any]:
     return {"path": path, "hash": "md5", "md5": md5(letter), "size": size}
+
+
+def cached(root: Path, letter: str, kind: str = "") -> Path:
+    path = root / ".dvc" / "cache" / "files" / "md5" / (letter * 2) / f"{letter * 30}{kind}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def lock(*, code: str, records: str, manifest: str, candidate: str, margin: float) -> str:
@@ -97,8 +103,7 @@ def world(
     made.run(1, code="a", records="b", manifest="c", candidate="d")
     made.run(2, code="e", records="b", manifest="c", candidate="f", margin=0.03)
     made.aliases |= {"champion": 2, "best": 1}
-    manifest = provenance.cached(made.root, md5("c"))
-    manifest.parent.mkdir(parents=True)
+    manifest = cached(made.root, "c")
     manifest.write_text(json.dumps({"sources": [SOURCE]}))
     return made
 
@@ -168,13 +173,26 @@ def test_a_version_that_somebody_else_registered_is_no_error(world: World) -> No
 
 
 def test_a_manifest_that_left_the_cache_is_told(world: World) -> None:
-    provenance.cached(world.root, md5("c")).unlink()
+    cached(world.root, "c").unlink()
     assert "sources: not known, manifest.json is no longer in DVC's cache" in world.tree("1")
+
+
+def test_a_folder_lies_in_the_cache_if_every_file_of_it_does(world: World) -> None:
+    made = provenance.read(world.root, world.versions[1].tags[lineage.TREE])
+    folder = replace(made.artifacts[-1], md5=f"{md5('d')}.dir")
+    assert not made.keeps(folder)
+    cached(world.root, "d", ".dir").write_text(json.dumps([{"md5": md5(letter), "relpath": letter} for letter in "ab"]))
+    cached(world.root, "a").write_text("")
+    assert not made.keeps(folder)
+    cached(world.root, "b").write_text("")
+    assert made.keeps(folder)
+    cached(world.root, "d", ".dir").write_text("no list")
+    assert not made.keeps(folder)
 
 
 def test_the_cache_may_lie_elsewhere(world: World, tmp_path: Path) -> None:
     (world.root / ".dvc" / "config").write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
-    assert provenance.cached(world.root, "abcd") == tmp_path / "shared" / "files" / "md5" / "ab" / "cd"
+    assert provenance.cache_folder(world.root) == tmp_path / "shared"
     (world.root / ".dvc" / "config.local").write_text("[cache]\n    dir = ../mine\n")
     assert provenance.cache_folder(world.root).resolve() == world.root / "mine"
 

@@ -13,7 +13,7 @@ from typing import Any
 from tidegate import files, package_store, params, pipeline, promotion, promotion_log, provenance, registry
 from tidegate.drawing import Node, drawn
 from tidegate.errors import RegistryError
-from tidegate.provenance import Tree
+from tidegate.provenance import Artifact, Tree
 from tidegate.recording import flat
 from tidegate.registry_state import DECISION, State, Version
 
@@ -49,7 +49,7 @@ def of_version(root: Path, task: str, state: State, version: Version) -> Node:
     made, why_not = _tree_of(root, version)
     parts = [_package(version), _decision(task, version), _recipe(root, version, made), _revision(version, why_not)]
     if made is not None:
-        parts += [_sources(made), _stages(root, made)]
+        parts += [_sources(made), _stages(made)]
     return Node(_name(task, state, version), parts)
 
 
@@ -151,17 +151,17 @@ def _source(source: Mapping[str, Any]) -> str:
     return f"{source['name']}: {source['rows']:,} rows, sha256 {source['sha256'][:_SHORT]}, {source['address']}"
 
 
-def _stages(root: Path, made: Tree) -> Node:
+def _stages(made: Tree) -> Node:
     stages = []
     for name in made.lock:
         outs = [one for one in made.artifacts if one.stage == name and one.made]
-        lines = [f"{one.path} {one.md5[:_SHORT]}, {_size(one.size)}, {_where(root, one.md5)}" for one in outs]
+        lines = [f"{one.path} {one.md5[:_SHORT]}, {_size(one.size)}, {_where(made, one)}" for one in outs]
         stages.append(Node(name, [Node(line) for line in lines]))
     return Node("stages and what they wrote", stages)
 
 
-def _where(root: Path, md5: str) -> str:
-    return "in DVC's cache" if provenance.cached(root, md5).exists() else "not in DVC's cache"
+def _where(made: Tree, artifact: Artifact) -> str:
+    return "in DVC's cache" if made.keeps(artifact) else "not in DVC's cache"
 
 
 def _size(count: int) -> str:

@@ -61,12 +61,26 @@ class Tree:
     def sources(self) -> list[Mapping[str, Any]] | None:
         """Where its records came from, as its `manifest.json` says; None where that is no longer in the cache."""
         manifest = self.out("data/manifest.json")
-        if manifest is None or not (path := cached(self.root, manifest.md5)).is_file():
+        if manifest is None or not (path := _in_cache(self._cache, manifest.md5)).is_file():
             return None
         try:
             return list(files.read_json(path, "sources")["sources"])
         except DataError:
             return None
+
+    @cached_property
+    def _cache(self) -> Path:
+        return cache_folder(self.root)
+
+    def keeps(self, artifact: Artifact) -> bool:
+        """Whether an artifact lies in DVC's cache, of a folder every file."""
+        path = _in_cache(self._cache, artifact.md5)
+        if not path.is_file() or not artifact.md5.endswith(".dir"):
+            return path.is_file()
+        try:
+            return all(_in_cache(self._cache, file["md5"]).is_file() for file in files.read_json(path))
+        except DataError:
+            return False
 
 
 def read(root: Path, name: str) -> Tree:
@@ -108,9 +122,9 @@ def _artifacts(stage: str, entry: Mapping[str, Any]) -> Iterator[Artifact]:
             )  # fmt: skip
 
 
-def cached(root: Path, md5: str) -> Path:
-    """Where a file of this MD5 lies, or would lie, in DVC's cache."""
-    return cache_folder(root) / "files" / "md5" / md5[:2] / md5[2:]
+def _in_cache(folder: Path, md5: str) -> Path:
+    """Where a file of this MD5, or the list of a folder's files, lies or would lie."""
+    return folder / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def cache_folder(root: Path) -> Path:
