@@ -14,7 +14,7 @@ _STYLE = """\
   --raised: #1a212b; --accent: #5cc8d2; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--text); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+main { max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.8rem; line-height: 1.2; margin: 0.5rem 0 1rem; }
 h2 { font-size: 1.3rem; margin: 2.5rem 0 0.75rem; padding-top: 0.75rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1.05rem; margin: 1.5rem 0 0.5rem; }
@@ -22,14 +22,15 @@ h1 { overflow-wrap: anywhere; }
 nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; margin: 0; padding: 0; list-style: none; }
 a { color: var(--accent); }
 .wide { overflow-x: auto; margin: 0.75rem 0; }
-table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.4rem 0.75rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.4rem 0.55rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; background: var(--raised); }
 td:first-child { font-weight: 600; }
+td:last-child:not([style]) { min-width: 14rem; }
 code { font: 0.85em ui-monospace, monospace; overflow-wrap: anywhere; }
 td[style*=right], th[style*=right] { white-space: nowrap; }
 li { margin: 0.25rem 0; }
-@media (max-width: 30rem) { main { padding: 1rem 0.75rem 3rem; } th, td { padding: 0.35rem 0.5rem; } }
+@media (max-width: 30rem) { main { padding: 1rem 0.75rem 3rem; } }
 @media print { nav { display: none; } }
 """
 
