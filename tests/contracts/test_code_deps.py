@@ -8,7 +8,7 @@ from tidegate.pipeline import read_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = read_stages(ROOT)
-L0 = {f"tidegate.{name}" for name in ("errors", "params", "pipeline", "files", "fitting", "report")}
+L0 = {f"tidegate.{name}" for name in ("errors", "params", "pipeline", "files", "fitting", "report", "energy", "effort")}
 
 
 @pytest.mark.parametrize("name", STAGES)

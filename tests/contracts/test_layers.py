@@ -11,11 +11,14 @@ L0 = {
     "tidegate.files",
     "tidegate.fitting",
     "tidegate.report",
+    "tidegate.energy",
+    "tidegate.effort",
 }
 L3_NAMES = {
     "__main__",
     "binding",
     "commands",
+    "lineage",
     "process",
     "quiet",
     "reproduction",

@@ -12,7 +12,7 @@ HEAVY = {
     "prefect", "pyarrow", "pytorch_lightning", "scipy", "sklearn", "tokenizers", "torch", "transformers",
 }  # fmt: skip
 STAGES = sorted(path.stem for path in (ROOT / "src/tidegate/stages").glob("*.py") if path.stem != "__init__")
-LIGHT_MODULES = ["errors", "params", "pipeline", "files", "quiet", "process", "binding", "scenario", "report"]
+LIGHT_MODULES = ["errors", "params", "pipeline", "files", "quiet", "process", "binding", "scenario", "report", "effort"]
 
 
 def heavy_after(code: str) -> str:

@@ -99,6 +99,6 @@ def teacher(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train.run(
         bind(train.Params, TRAIN, section="train"), tokens=inputs / "tokens", encoder=inputs / "encoder",
         task=inputs / "task.json", teacher=folder / "teacher", training=folder / "training.json",
-        curves=folder / "curves.csv",
+        curves=folder / "curves.csv", train_effort=folder / "train_effort.json",
     )  # fmt: skip
     return folder / "teacher"

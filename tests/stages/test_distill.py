@@ -41,6 +41,7 @@ class Stage:
             **{name: self.inputs / f"{name}.parquet" for name in ("train", "unlabelled")},
             task=self.inputs / "task.json", students=self.folder / "students",
             distillation=self.folder / "distillation.json",
+            distill_effort=self.folder / "distill_effort.json",
         )  # fmt: skip
         found: dict[str, Any] = files.read_json(self.folder / "distillation.json")
         return found
@@ -64,6 +65,7 @@ def test_a_student_has_the_layers_it_was_given_and_answers_as_its_teacher(stage:
     assert report["agreement"] >= 0.9
     assert report["validation"]["accuracy"] >= 0.9
     assert not stage.folder.joinpath("students.partial").exists()
+    assert files.read_json(stage.folder / "distill_effort.json")["seconds"] > report["seconds"]
 
 
 @pytest.mark.parametrize("keep", [True, False])

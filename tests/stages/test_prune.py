@@ -35,6 +35,7 @@ class Stage:
             tokens=self.inputs / "tokens", task=self.inputs / "task.json",
             **{name: self.inputs / f"{name}.parquet" for name in ("train", "unlabelled", "validation")},
             pruned=self.folder / "pruned", pruning=self.folder / "pruning.json",
+            prune_effort=self.folder / "prune_effort.json",
         )  # fmt: skip
         found: dict[str, Any] = files.read_json(self.folder / "pruning.json")
         return found
@@ -60,6 +61,7 @@ def students(inputs: Path, teacher: Path, fitting: dict[str, Any], tmp_path_fact
         bind(distill.Params, params, section="distill"), teacher=teacher, tokens=inputs / "tokens",
         **{name: inputs / f"{name}.parquet" for name in ("train", "unlabelled")},
         task=inputs / "task.json", students=folder / "students", distillation=folder / "distillation.json",
+        distill_effort=folder / "distill_effort.json",
     )  # fmt: skip
     return folder / "students"
 
@@ -80,6 +82,7 @@ def test_heads_and_neurons_are_gone_from_the_shapes_and_the_model_recovers(stage
     assert report["heads"] == 1
     assert report["validation"]["accuracy"] >= 0.9
     assert not stage.folder.joinpath("pruned.partial").exists()
+    assert files.read_json(stage.folder / "prune_effort.json")["seconds"] > report["seconds"]
 
 
 def test_a_student_is_pruned_as_the_teacher_is(stage: Stage) -> None:

@@ -47,7 +47,7 @@ class Stage:
         train.run(
             bind(train.Params, PARAMS | changes, section="train"), tokens=self.tokens, encoder=self.encoder,
             task=self.inputs / "task.json", teacher=self.folder / "teacher", training=self.folder / "training.json",
-            curves=self.folder / "curves.csv",
+            curves=self.folder / "curves.csv", train_effort=self.folder / "train_effort.json",
         )  # fmt: skip
         report: dict[str, Any] = files.read_json(self.folder / "training.json")
         return report
@@ -112,7 +112,8 @@ def test_transformers_loads_the_teacher_with_its_labels_and_its_tokenizer(stage:
 def test_nothing_is_left_beside_the_outputs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(stage.folder)
     stage.run(epochs=1)
-    assert sorted(path.name for path in stage.folder.iterdir()) == ["curves.csv", "teacher", "training.json"]
+    left = sorted(path.name for path in stage.folder.iterdir())
+    assert left == ["curves.csv", "teacher", "train_effort.json", "training.json"]
     assert not any(str(stage.folder) in path.read_text() for path in (stage.folder / "teacher").glob("*.json"))
 
 
@@ -190,6 +191,8 @@ def test_a_killed_run_goes_on_and_ends_where_an_uninterrupted_one_does(
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
     assert resumed["seconds"] > 0
     assert not stage.partial.exists()
+    parts = [files.read_json(one.folder / "train_effort.json")["parts"] for one in (other, stage)]
+    assert parts == [1, 2], "the effort is that of both parts"
 
 
 def test_a_run_killed_after_every_round_ends_there_too(stage: Stage, other: Stage) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tidegate import files
+from tidegate import effort, files
 from tidegate.errors import ModelError
 from tidegate.fitting import Teaching, name_problems, spare_cores
 from tidegate.params import Range
@@ -62,41 +62,44 @@ class Params(Teaching):
 
 def run(
     params: Params, *, teacher: Path, students: Path, tokens: Path, train: Path, unlabelled: Path, validation: Path,
-    task: Path, pruned: Path, pruning: Path,
+    task: Path, pruned: Path, pruning: Path, prune_effort: Path,
 ) -> None:  # fmt: skip
     """Prunes the models one after the other, or goes on with a run of the same inputs that was killed."""
-    spare_cores()
-    from tidegate.model import encoder as encoders
-    from tidegate.model import school as schools
+    with effort.measuring(prune_effort, params) as meter:
+        spare_cores()
+        from tidegate.model import encoder as encoders
+        from tidegate.model import school as schools
 
-    about, unfinished = files.read_json(task), pruned.with_name(f"{pruned.name}.partial")
-    sources = {shape.name: _source(shape, teacher, students) for shape in params.models}
-    inputs = [files.digest_folder(folder) for folder in (teacher, students, tokens)]
-    school = schools.opened(
-        teacher, tokens, (train, unlabelled), about, section="prune", settings=params, folder=unfinished,
-        key=files.digest_json([asdict(params), about["labels"], inputs]),
-    )  # fmt: skip
-    models, reports = {}, {}
-    for shape in params.models:
-        name = shape.name
-        print(f"{name}, from {shape.of}:", flush=True)
-        model = encoders.load(sources[name], about["labels"], trained=True)
-        folder = unfinished / f"{name}.tokenizer"
-        rows, vocabulary = _fewer_tokens(shape, model, sources[name], folder, validation, school)
-        _fewer_parts(params, shape, model, folder, rows[0])
-        report = school.teach(model, name, taught_by=school.last_layer, rows=rows)
-        models[name] = (model, folder)
-        if report is not None:  # else not the first of several processes
-            asked = {"of": shape.of, "heads": shape.heads, "neurons": shape.neurons}
-            reports[name] = {**asked, "vocabulary": vocabulary, **report}
-    if len(reports) < len(models):
-        return
-    with files.replacing(pruned) as draft:
-        draft.mkdir()
-        for name, (model, folder) in models.items():
-            encoders.save(model, draft / name, tokenizer_of=folder)
-    files.write_json(pruning, reports)
-    shutil.rmtree(unfinished, ignore_errors=True)
+        about, unfinished = files.read_json(task), pruned.with_name(f"{pruned.name}.partial")
+        sources = {shape.name: _source(shape, teacher, students) for shape in params.models}
+        inputs = [files.digest_folder(folder) for folder in (teacher, students, tokens)]
+        key = files.digest_json([asdict(params), about["labels"], inputs])
+        meter.go_on(key)
+        school = schools.opened(
+            teacher, tokens, (train, unlabelled), about, section="prune", settings=params, folder=unfinished, key=key
+        )
+        models, reports = {}, {}
+        for shape in params.models:
+            name = shape.name
+            print(f"{name}, from {shape.of}:", flush=True)
+            model = encoders.load(sources[name], about["labels"], trained=True)
+            folder = unfinished / f"{name}.tokenizer"
+            rows, vocabulary = _fewer_tokens(shape, model, sources[name], folder, validation, school)
+            _fewer_parts(params, shape, model, folder, rows[0])
+            report = school.teach(model, name, taught_by=school.last_layer, rows=rows)
+            models[name] = (model, folder)
+            if report is not None:  # else not the first of several processes
+                asked = {"of": shape.of, "heads": shape.heads, "neurons": shape.neurons}
+                reports[name] = {**asked, "vocabulary": vocabulary, **report}
+        if len(reports) < len(models):
+            return
+        with files.replacing(pruned) as draft:
+            draft.mkdir()
+            for name, (model, folder) in models.items():
+                encoders.save(model, draft / name, tokenizer_of=folder)
+        files.write_json(pruning, reports)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        meter.write(prune_effort)
 
 
 def _key(shape: Shape, key: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tidegate import files
+from tidegate import effort, files
 from tidegate.fitting import Fitting, spare_cores
 from tidegate.params import Range
 
@@ -81,34 +81,38 @@ class Params(Fitting):
 
 
 def run(
-    params: Params, *, tokens: Path, encoder: Path, task: Path, teacher: Path, training: Path, curves: Path
-) -> None:
+    params: Params, *, tokens: Path, encoder: Path, task: Path, teacher: Path, training: Path, curves: Path,
+    train_effort: Path,
+) -> None:  # fmt: skip
     """Trains the teacher, or goes on with a run of the same inputs that was killed."""
-    spare_cores()
-    from tidegate.model import encoder as encoders
-    from tidegate.model import progress, reporting
-    from tidegate.model import training as fitting
+    with effort.measuring(train_effort, params) as meter:
+        spare_cores()
+        from tidegate.model import encoder as encoders
+        from tidegate.model import progress, reporting
+        from tidegate.model import training as fitting
 
-    about = files.read_json(task)
-    encoders.tokenizer(encoder)  # goes into the teacher in the end, so it has to be whole
-    start = _warm_start(params, encoder)
-    key = _key(params, about["labels"], [tokens, encoder, *([start] if start else [])])
-    unfinished = teacher.with_name(f"{teacher.name}.partial")
-    train, validation = _datasets(params, tokens, encoder)
-    module = _classifier(params, start or encoder, about["labels"], train, warm=start is not None)
-    parameters, trainable = module.sizes()
-    outcome = fitting.fit(
-        module, _batches(params, train, validation), folder=unfinished, key=key,
-        live=progress.live(about["task"], f"train-{key[:8]}"),
-    )  # fmt: skip
-    if outcome is None:
-        return  # not the first of several processes
-    module.model = encoders.merged(module.model)
-    report = reporting.report(outcome, module.model, train, settings=params)
-    encoders.save(module.model, teacher, tokenizer_of=encoder)
-    reporting.write_curves(curves, outcome.history)
-    files.write_json(training, report | {"parameters": parameters, "trainable": trainable})
-    shutil.rmtree(unfinished, ignore_errors=True)
+        about = files.read_json(task)
+        encoders.tokenizer(encoder)  # goes into the teacher in the end, so it has to be whole
+        start = _warm_start(params, encoder)
+        key = _key(params, about["labels"], [tokens, encoder, *([start] if start else [])])
+        unfinished = teacher.with_name(f"{teacher.name}.partial")
+        meter.go_on(key)
+        train, validation = _datasets(params, tokens, encoder)
+        module = _classifier(params, start or encoder, about["labels"], train, warm=start is not None)
+        parameters, trainable = module.sizes()
+        outcome = fitting.fit(
+            module, _batches(params, train, validation), folder=unfinished, key=key,
+            live=progress.live(about["task"], f"train-{key[:8]}"),
+        )  # fmt: skip
+        if outcome is None:
+            return  # not the first of several processes
+        module.model = encoders.merged(module.model)
+        report = reporting.report(outcome, module.model, train, settings=params)
+        encoders.save(module.model, teacher, tokenizer_of=encoder)
+        reporting.write_curves(curves, outcome.history)
+        files.write_json(training, report | {"parameters": parameters, "trainable": trainable})
+        shutil.rmtree(unfinished, ignore_errors=True)
+        meter.write(train_effort)
 
 
 def _warm_start(params: Params, encoder: Path) -> Path | None:
