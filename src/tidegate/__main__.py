@@ -88,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     _ask_who(rollback)
     verify = add("verify", _verify, "compute digest and figures of a version anew")
     verify.add_argument("version", type=int)
+    lineage = add("lineage", _lineage, "what a version came from, or which versions came from something")
+    lineage.add_argument("what", help="version, alias, path, source, or the beginning of a digest or revision")
     add("result", _result, "the result table of the last evaluation")
     use = add("use", _use, "merge a scenario into params.yaml and show the difference")
     use.add_argument("scenario", help="a name in scenarios/")
@@ -171,6 +173,13 @@ def _verify(options: argparse.Namespace) -> None:
     from tidegate.release.verification import verify
 
     verify(Path.cwd(), options.version)
+
+
+def _lineage(options: argparse.Namespace) -> None:
+    from tidegate.drawing import needs_plain
+    from tidegate.release.lineage import tree
+
+    print(tree(Path.cwd(), options.what, plain=needs_plain(sys.stdout)))
 
 
 def _status(_: argparse.Namespace) -> None:

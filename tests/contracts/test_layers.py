@@ -18,7 +18,6 @@ L3_NAMES = {
     "__main__",
     "binding",
     "commands",
-    "lineage",
     "process",
     "quiet",
     "reproduction",

@@ -115,5 +115,6 @@ class World:
 def world(repository: Callable[..., Path], empty_registry: str, monkeypatch: pytest.MonkeyPatch) -> World:
     root = repository({"params.yaml": PARAMS, "dvc.yaml": "stages: {}\n", ".gitignore": "/data\n"})
     monkeypatch.chdir(root)
+    monkeypatch.setattr(promotion, "pages", lambda *_: {"card.md": "# A card"})
     monkeypatch.setattr("tidegate.serving.golden.largest_difference", lambda *_, **__: 1e-9)
     return World(root, empty_registry)

@@ -13,7 +13,7 @@ MADE = {"tree": "t", "revision": "r", "dirty": "false"}
 
 
 def kept(world: Any) -> Any:
-    return dossier.keep(world.root, read_json(world.data / "decision.json"), MADE)
+    return dossier.keep(world.root, read_json(world.data / "decision.json"), MADE, {"card.md": "# A card"})
 
 
 def test_it_holds_what_the_decision_rests_on(world: Any) -> None:
@@ -22,10 +22,11 @@ def test_it_holds_what_the_decision_rests_on(world: Any) -> None:
     names = {file.relative_to(folder).as_posix() for file in walk(folder)}
     assert names == {
         "decision.json", "evaluation.json", "predictions/candidate.parquet", "curves.csv", "golden.json", "dvc.yaml",
-        "params.yaml", "made.json",
+        "params.yaml", "made.json", "card.md",
     }  # fmt: skip
     assert dossier.read(world.decision()) == read_json(world.data / "decision.json")
     assert read_json(folder / "made.json") == MADE
+    assert (folder / "card.md").read_text() == "# A card"
 
 
 def test_the_address_of_the_registry_stays_out_of_it(world: Any) -> None:

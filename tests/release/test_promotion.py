@@ -389,7 +389,8 @@ def test_two_at_once_promote_once(world: Any) -> None:
     digest = world.decide()
     code = (
         "import sys, tidegate.serving.golden as g; g.largest_difference = lambda *_, **__: 0.0\n"
-        "from pathlib import Path; from tidegate.release.promotion import promote; print(promote(Path.cwd()))"
+        "from pathlib import Path; from tidegate.release import promotion as p; p.pages = lambda *_: {}\n"
+        "print(p.promote(Path.cwd()))"
     )
     command = [sys.executable, "-c", code]
     both = [subprocess.Popen(command, cwd=world.root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -451,6 +452,7 @@ def test_a_real_package_is_served_and_promoted(
     from tidegate.package import Package
 
     monkeypatch.undo()
+    monkeypatch.setattr(promotion, "pages", lambda *_: {})
     monkeypatch.setenv("TIDEGATE_VAR", str(package_store.Path(world.uri.removeprefix("sqlite:///")).parent))
     monkeypatch.chdir(world.root)
     world.decide()

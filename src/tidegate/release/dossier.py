@@ -14,8 +14,8 @@ from tidegate import params
 from tidegate.errors import PackageError, RegistryError
 from tidegate.files import digest_folder, digest_json, read_json, replacing, sha256, var_folder, write_json
 
-_ALSO = ("curves.csv", "golden.json", "manifest.json", "selection.json", "flips.csv")
-"""Files of `data/` that are no evidence of the gate and yet worth keeping, where they are there."""
+_FIGURES = ("*.json", "*.csv", "*.svg")
+"""Files of `data/` that people look at: no evidence of the gate, and yet worth keeping."""
 _PIPELINE = ("dvc.yaml", "dvc.lock", "inputs.yaml")
 
 
@@ -24,11 +24,12 @@ def folder_of(decision: str) -> Path:
     return var_folder() / "decisions" / decision
 
 
-def keep(root: Path, decision: Mapping[str, Any], made: Mapping[str, str]) -> Path:
+def keep(root: Path, decision: Mapping[str, Any], made: Mapping[str, str], pages: Mapping[str, str]) -> Path:
     """Copies what a decision rests on from a checkout; returns where it lies.
 
     Args:
         made: what is known of the tree that it comes from; `trees.keep` says it.
+        pages: further texts by the name of their file, such as the model card.
 
     Raises:
         PackageError: a file is not the one that the gate judged.
@@ -38,13 +39,17 @@ def keep(root: Path, decision: Mapping[str, Any], made: Mapping[str, str]) -> Pa
         return target
     with replacing(target) as draft:
         draft.mkdir()
-        for name in ("decision.json", *decision["evidence"], *_ALSO):
+        for name in decision["evidence"]:
             _copy(root / "data" / name, draft / name)
+        for path in (file for pattern in _FIGURES for file in sorted((root / "data").glob(pattern))):
+            _copy(path, draft / path.name)
         for name in _PIPELINE:
             _copy(root / name, draft / name)
         shaping = {name: part for name, part in params.load(root / "params.yaml").items() if name != "promote"}
         (draft / "params.yaml").write_text(yaml.safe_dump(shaping, sort_keys=False, allow_unicode=True), "utf-8")
         write_json(draft / "made.json", dict(made))
+        for name, text in pages.items():
+            (draft / name).write_text(text, encoding="utf-8")
         check(draft, decision, what="data")
     return target
 

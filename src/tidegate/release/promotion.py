@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from tidegate import package_store, registry
+from tidegate import package_store, params, registry
 from tidegate.errors import BudgetError, PackageError, RegistryError, StaleDecisionError
 from tidegate.files import digest_folder, digest_json, read_json
 from tidegate.release import dossier, log, reconciling, settings, trees
@@ -147,13 +147,28 @@ def _take_in(root: Path, decision: Mapping[str, Any]) -> bool:
     check_candidate(root, decision)
     dossier.check(root / "data", decision, what="data")
     package_store.store(root / "data" / "candidate", decision["candidate"])
-    dossier.keep(root, decision, trees.keep(root, digest))
+    made = trees.keep(root, digest)
+    dossier.keep(root, decision, made, pages(root, made))
     _push(root)  # the evidence is safe before anything follows from it
     log.append_once(
         decision["task"], "judged", decision=digest, candidate=decision["candidate"], recipe=decision["recipe"],
         test=decision["test"]["digest"], verdict=decision["verdict"], why=decision["reasons"],
     )  # fmt: skip
     return True
+
+
+def pages(root: Path, made: Mapping[str, str]) -> dict[str, str]:
+    """The model card of what a checkout holds, as Markdown and as a page, by the names of their files.
+
+    Args:
+        made: as `trees.keep` has it.
+    """
+    from tidegate.card import document, page
+
+    changed = " with changes that no commit holds" if made["dirty"] == "true" else ""
+    about = {"Revision": f"{made['revision']}{changed}", "Tree that was run": made["tree"]}
+    card = document.markdown(root / "data", params=params.load(root / "params.yaml"), about=about)
+    return {"card.md": card, "card.html": page.html(card)}
 
 
 def check_candidate(root: Path, decision: Mapping[str, Any]) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tidegate import lineage, package_store, pipeline, provenance, registry
+from tidegate import package_store, pipeline, registry
 from tidegate.errors import RegistryError
 from tidegate.registry_state import DECISION, DIGEST, State, Version
+from tidegate.release import lineage, provenance
 
 PIPELINE = {
     "stages": {
@@ -58,7 +59,10 @@ def lock(*, code: str, records: str, manifest: str, candidate: str, margin: floa
 
 
 def settings(margin: float) -> str:
-    ends = {"tracking_uri": None, "golden_tolerance": 0.0001, "start_timeout_s": 60}
+    ends = {
+        "tracking_uri": None, "policy": "auto", "approval_hours": 1, "test_budget": None, "golden_tolerance": 0.0001,
+        "figure_tolerance": 0.001, "start_timeout_s": 60,
+    }  # fmt: skip
     return yaml.safe_dump({"ingest": {"task": "channels"}, "select": {"margin": margin}, "promote": ends})
 
 
@@ -97,8 +101,8 @@ def world(
 ) -> World:
     files = {"dvc.yaml": yaml.safe_dump(PIPELINE), "params.yaml": settings(0.02), ".gitignore": "/data\n"}
     made = World(repository(files), git)
-    log = [{"decision": "d" * 64, "at": "2026-11-22T04:51:09Z", "by": "ada"}]
-    monkeypatch.setattr(lineage.promotion_log, "entries", lambda task: iter(log))
+    log = [{"event": "promoted", "decision": "d" * 64, "at": "2026-11-22T04:51:09Z", "by": "ada"}]
+    monkeypatch.setattr(lineage.log, "entries", lambda task: iter(log))
     monkeypatch.setattr(registry, "read", lambda uri, task: State(versions=made.versions, aliases=made.aliases))
     made.run(1, code="a", records="b", manifest="c", candidate="d")
     made.run(2, code="e", records="b", manifest="c", candidate="f", margin=0.03)
@@ -117,7 +121,7 @@ def test_a_version_shows_all_that_it_came_from(world: World) -> None:
     text = "\n".join(lines)
     for words in (
         f"├ package 222222222222: 1.2 MB, in {package}", "├ decision dddddddddddd: pass",
-        "logged 2026-11-22T04:51:09Z by ada", "found again in the tree", "data from outside: data/raw 000000000000",
+        "promoted 2026-11-22T04:51:09Z by ada", "found again in the tree", "data from outside: data/raw 000000000000",
         "code: 2 files", "params: 3 sections", "with changes that no commit holds",
         "tweets: 4,200 rows, sha256 555555555555, wheel://texts==1/tweets.csv",
         "data/records.parquet bbbbbbbbbbbb, 2.5 MB, not in DVC's cache",

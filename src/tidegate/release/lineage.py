@@ -1,6 +1,6 @@
 """From a version of the registry to data, params and code, and back, as a tree for a terminal.
 
-It only reads: the registry, the package store, the promotion log, the git objects of the trees that were run (these by
+It only reads: the registry, the package store, the log, the git objects of the trees that were run (these by
 `provenance.py`) and DVC's cache. What it cannot find it says.
 """
 
@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tidegate import files, package_store, params, pipeline, promotion, promotion_log, provenance, registry
+from tidegate import files, package_store, params, pipeline, registry
 from tidegate.drawing import Node, drawn
 from tidegate.errors import RegistryError
-from tidegate.provenance import Artifact, Tree
-from tidegate.recording import flat
 from tidegate.registry_state import DECISION, State, Version
+from tidegate.release import log, provenance, settings
+from tidegate.release.provenance import Artifact, Tree
+from tidegate.release.recording import flat
 
 TREE = "tidegate.tree"
 """The tag of a version that names the git object of the tree that was run, changes without a commit included."""
@@ -37,8 +38,8 @@ def tree(root: Path, what: str, *, plain: bool = False) -> str:
     Raises:
         RegistryError: the registry of the task knows no such thing.
     """
-    task, settings = promotion.task_of(root), promotion.read_settings(root)
-    state = registry.read(settings.uri(), task)
+    task, how = settings.task_of(root), settings.read(root)
+    state = registry.read(how.uri(), task)
     version = state.alias(what) or (state.versions.get(int(what)) if re.fullmatch(r"\d{1,9}", what) else None)
     node = of_version(root, task, state, version) if version else versions_from(root, task, state, what)
     return "\n".join(drawn(node, plain=plain))
@@ -82,9 +83,9 @@ def _decision(task: str, version: Version) -> Node:
     digest, verdict = version.tags.get(DECISION), version.tags.get("tidegate.verdict", "verdict not known")
     if digest is None:
         return Node("decision: not known")
-    logged = [entry for entry in promotion_log.entries(task) if entry.get("decision") == digest]
-    node = Node(f"decision {digest[:_SHORT]}: {verdict}" + ("" if logged else ", in no line of the promotion log"))
-    node.children = [Node(f"logged {entry.get('at', '')} by {entry.get('by', 'unknown')}") for entry in logged]
+    logged = [entry for entry in log.entries(task) if entry.get("decision") == digest]
+    node = Node(f"decision {digest[:_SHORT]}: {verdict}" + ("" if logged else ", in no line of the log"))
+    node.children = [Node(f"{entry['event'].replace('_', ' ')} {entry['at']} by {entry['by']}") for entry in logged]
     return node
 
 
