@@ -334,8 +334,8 @@ def rendered(found: dict[str, Any]) -> str:
     ))  # fmt: skip
     trials = found["worlds"]["real"]["chains"]["persistent"]["with"]["margin"]["trials"]
     parts.append(
-        f"{trials} chains a row, of {found['steps']} models that ask to *refresh* the champion; the margin is that of the best ever, "
-        f"{100 * found['best_margin']:g} points. "
+        f"{trials} chains a row, of {found['steps']} models that ask to *refresh* the champion; the margin is that of "
+        f"the best ever, {100 * found['best_margin']:g} points. "
         + " ".join(f"*{kind.capitalize()}*: {words}." for kind, words in KINDS.items())
     )
     parts.append(table(
