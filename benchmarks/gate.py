@@ -332,9 +332,10 @@ def rendered(found: dict[str, Any]) -> str:
         [[name, words, *(percent(found["worlds"][name]["decided"][d][key]["pass"]) for key in alone)]
          for name in found["worlds"] for words, d in (("0", "0"), ("+1 point", "0.01"))],
     ))  # fmt: skip
+    trials = found["worlds"]["real"]["chains"]["persistent"]["with"]["margin"]["trials"]
     parts.append(
-        f"Chains of {found['steps']} models that ask to *refresh* the champion; the margin is that of the best ever, "
-        f"{100 * found['best_margin']:g} points. "
+        f"{trials} chains a row, of {found['steps']} models that ask to *refresh* the champion; the margin is that of "
+        f"the best ever, {100 * found['best_margin']:g} points. "
         + " ".join(f"*{kind.capitalize()}*: {words}." for kind, words in KINDS.items())
     )
     parts.append(table(

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from tidegate.evidence import rules
 from tidegate.evidence.rules import Figure, Rule, Slice, Test
@@ -107,6 +108,19 @@ def test_a_figure_on_its_bound_is_said_to_stay_undecided():
 def test_the_sentence_names_figure_interval_and_rows():
     rule = rules.above("r", "Accuracy", figure(0.71, 0.75, 0.79, rows=6000), 0.6, TEST)
     assert rule.sentence == "Accuracy is shown to be above 0.6: 0.7500 (0.7100 to 0.7900; n = 6,000 rows)."
+
+
+@pytest.mark.parametrize(
+    ("only", "others", "p", "verdict"),
+    [(60, 30, 0.001, "pass"), (30, 60, 0.001, "fail"), (40, 30, 0.3, "undecided"), (40, 30, 0.05, "undecided"),
+     (40, 29, 0.049, "pass"), (0, 0, 1.0, "undecided")],
+)  # fmt: skip
+def test_right_more_often(only: int, others: int, p: float, verdict: str):
+    found = {"only_first_right": only, "only_second_right": others, "statistic": stats.chi2.isf(p, 1), "p_value": p}
+    rule = rules.right_more_often("r", "the champion", found, 1000, TEST)
+    assert rule.verdict == verdict
+    assert (rule.more_rows is not None) == (verdict == "undecided" and only != others)
+    assert f"{only} rows are right with it alone" in rule.sentence
 
 
 def part(name: str, value: float, p: float, *, judged: bool = True) -> Slice:

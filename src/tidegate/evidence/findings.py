@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tidegate import files
 from tidegate.errors import DataError
-from tidegate.evidence import predictions
+from tidegate.evidence import predictions, rules
+from tidegate.evidence.rules import Rule
 from tidegate.evidence.scoring import Predictions
 
 FEEDBACK = "feedback"
@@ -49,6 +50,19 @@ class Evidence:
     def comparable(self, role: str) -> bool:
         """Whether the model of a role is there, is another than the candidate, and has its labels."""
         return self.digest_of(role) not in (None, self.candidate) and bool(self.champion[role]["comparable"])
+
+    def settled(self, role: str, words: str) -> Rule | None:
+        """The rule where there is nothing to compare with, or nothing comparable; None where there is."""
+        digest, entry = self.digest_of(role), self.champion[role]
+        if digest is None:
+            return rules.stated(role, "pass", f"There is no {words} to compare with.")
+        if digest == self.candidate:
+            told = f"The candidate is the {words} itself (equal digests): nothing to replace."
+            return rules.stated(role, "pass", told)
+        if entry["comparable"]:
+            return None
+        told = f"The {words} cannot be compared: {entry['reason']}. Give a new label set a new task name."
+        return rules.stated(role, "undecided", told)
 
     def predicted_by(self, role: str) -> Predictions:
         """What the model of a role, or the one that is the same, predicted on test."""

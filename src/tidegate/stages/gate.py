@@ -152,7 +152,7 @@ def _against_baseline(params: Params, evidence: "Evidence", test: "Test") -> Ite
 def _against_champion(params: Params, evidence: "Evidence", test: "Test") -> Iterator["Rule"]:
     from tidegate.evidence import judgement
 
-    if (settled := _without_comparison(evidence, "champion", "champion")) is not None:
+    if (settled := evidence.settled("champion", "champion")) is not None:
         yield settled
         return
     a, b, primary, margin = evidence.chosen, evidence.predicted_by("champion"), params.primary, params.champion_margin
@@ -170,7 +170,7 @@ def _against_best(params: Params, evidence: "Evidence", test: "Test") -> Iterato
     if params.best_margin is None:
         yield rules.off("best")
         return
-    if (settled := _without_comparison(evidence, "best", "best ever")) is not None:
+    if (settled := evidence.settled("best", "best ever")) is not None:
         yield settled
         return
     a, b, whose = evidence.chosen, evidence.predicted_by("best"), "that of the best ever"
@@ -182,43 +182,30 @@ def _against_best(params: Params, evidence: "Evidence", test: "Test") -> Iterato
     yield from judgement.compared("best", whose, a, b, dict.fromkeys(judgement.WORDS, -params.best_margin), test)
 
 
-def _without_comparison(evidence: "Evidence", role: str, words: str) -> "Rule | None":
-    """The rule where there is nothing to compare with; None where there is."""
-    from tidegate.evidence import rules
-
-    digest, entry = evidence.digest_of(role), evidence.champion[role]
-    if digest is None:
-        return rules.stated(role, "pass", f"There is no {words} to compare with.")
-    if digest == evidence.candidate:
-        return rules.stated(role, "pass", f"The candidate is the {words} itself (equal digests): nothing to replace.")
-    if entry["comparable"]:
-        return None
-    sentence = f"The {words} cannot be compared: {entry['reason']}. Give a new label set a new task name."
-    return rules.stated(role, "undecided", sentence)
-
-
 def _harmed(params: Params, evidence: "Evidence", test: "Test") -> Iterator["Rule"]:
     """Whom a better average may have been paid for by."""
     from tidegate.evidence import judgement, rules
 
-    settled, rows = _without_comparison(evidence, "champion", "champion"), params.slice_minimum_rows
-    a, b = evidence.chosen, None if settled else evidence.predicted_by("champion")
+    settled = evidence.settled("champion", "champion")
+    a, rows = evidence.chosen, params.slice_minimum_rows
     if params.slice_margin is None:
         yield rules.off("slices")
-    elif b is not None:
-        yield judgement.slices(a, b, margin=params.slice_margin, minimum_rows=rows, test=test)
-    elif settled is not None:
+    elif settled:
         yield replace(settled, name="slices")
+    else:
+        b = evidence.predicted_by("champion")
+        yield judgement.slices(a, b, margin=params.slice_margin, minimum_rows=rows, test=test)
     if params.slice_gap_ceiling is None:
         yield rules.off("slice_gap")
     else:
         yield judgement.slice_gap(a, ceiling=params.slice_gap_ceiling, minimum_rows=rows, test=test)
     if params.negative_flips_ceiling is None:
         yield rules.off("negative_flips")
-    elif b is not None:
-        yield judgement.negative_flips(a, b, ceiling=params.negative_flips_ceiling, test=test)
-    elif settled is not None:
+    elif settled:
         yield replace(settled, name="negative_flips")
+    else:
+        b = evidence.predicted_by("champion")
+        yield judgement.negative_flips(a, b, ceiling=params.negative_flips_ceiling, test=test)
 
 
 def _measured(params: Params, evidence: "Evidence") -> Iterator["Rule"]:
