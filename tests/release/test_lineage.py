@@ -139,7 +139,7 @@ def test_numbers_and_aliases_name_versions(world: World, what: str, number: int)
 def test_params_that_are_others_now_are_shown(world: World) -> None:
     assert "as params.yaml now" in world.tree("2")
     assert "select.margin: 0.02, now 0.03" in world.tree("1")
-    assert "promote" not in world.tree("1")
+    assert "promote." not in world.tree("1")
 
 
 def test_the_tree_that_was_run_counts_and_not_the_checkout(world: World) -> None:
