@@ -20,6 +20,11 @@ _LOCAL = (".dvc/config.local",)
 """What git does not keep of a checkout and a run needs."""
 
 
+def branch(name: str) -> str:
+    """The branch of a run."""
+    return f"tidegate/{name}"
+
+
 @contextmanager
 def checked_out(root: Path, name: str, *, at: str) -> Iterator[Path]:
     """A worktree at a commit, on the branch `tidegate/NAME`, which stays when the worktree is taken away.
@@ -34,7 +39,8 @@ def checked_out(root: Path, name: str, *, at: str) -> Iterator[Path]:
     """
     folder = var_folder(root) / "worktrees" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _git(root, "worktree", "add", "--quiet", "-b", f"tidegate/{name}", str(folder), at)
+    _git(root, "worktree", "prune")  # those of runs that were killed, whose folders are gone
+    _git(root, "worktree", "add", "--quiet", "-b", branch(name), str(folder), at)
     try:
         _furnish(root, folder)
         yield folder
