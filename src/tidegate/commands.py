@@ -8,8 +8,9 @@ from tidegate.binding import check
 from tidegate.errors import RegistryError
 from tidegate.files import digest_json
 from tidegate.registry_state import State
-from tidegate.release import promotion, reconciling, settings
+from tidegate.release import dossier, promotion, reconciling, settings
 from tidegate.release.promotion import short
+from tidegate.release.standing import Standing
 from tidegate.report import result_table
 
 
@@ -48,6 +49,8 @@ def status(root: Path) -> None:
     print(f"task       {task}, policy {how.policy}")
     for alias in ("champion", "challenger", "best"):
         print(f"{alias:<10} {_version(state, getattr(standing, alias), alias)}")
+    if card := _card(standing):
+        print(f"card       {card}")
     for digest, words in standing.denied.items():
         print(f"denied     {digest[:12]}: {words}")
     if (root / "data" / "decision.json").exists():
@@ -60,6 +63,13 @@ def status(root: Path) -> None:
     else:
         print("decision   none yet: run `make repro`")
     print(f"stale      {', '.join(stale(root)) or 'nothing'}")
+
+
+def _card(standing: Standing) -> Path | None:
+    """The model card of the champion."""
+    decision = standing.decisions.get(standing.champion or "")
+    page = dossier.folder_of(decision) / "card.html" if decision else None
+    return page if page and page.exists() else None
 
 
 def _version(state: State, digest: str | None, alias: str) -> str:
