@@ -1,11 +1,10 @@
-"""Encoder folders: what belongs in one, and how one becomes a sequence classifier (and a smaller thing to train).
+"""Encoder folders: what belongs in one, and how one becomes a sequence classifier.
 
-Weights come as safetensors only: a pickle runs code when it is read. No training happens here.
+Weights come as safetensors only: a pickle runs code when it is read. What of it is trained is in `freezing`.
 """
 
 import json
 import shutil
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -105,7 +103,7 @@ def tokenizer(folder: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
-        raise ModelError(str(path), f"is missing or damaged ({_first_line(error)})", _ANEW) from None
+        raise ModelError(str(path), f"is missing or damaged ({first_line(error)})", _ANEW) from None
 
 
 def texts(path: Path) -> Iterator[list[str]]:
@@ -184,7 +182,7 @@ def load(
         _set_dropout(config, dropout)
         model, missing = _with_weights(folder, config)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        cause = f"cannot be read as a sequence classifier ({_first_line(error)})"
+        cause = f"cannot be read as a sequence classifier ({first_line(error)})"
         remedy = f"{_ANEW}, or correct `train.warm_start` where it comes from there" if trained else _OTHER
         raise ModelError(str(folder), cause, remedy) from error
     _check_missing(folder, missing, trained=trained)
@@ -244,56 +242,6 @@ def _set_dropout(config: Any, dropout: float | None) -> None:
             setattr(config, name, dropout)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of a library says first, for a sentence of ours."""
     return str(error).strip().split("\n")[0][:200].rstrip(".! ")
-
-
-def freeze(model: PreTrainedModel, *, embeddings: bool, layers: int) -> None:
-    """Keeps the embeddings and the lowest `layers` layers as they are.
-
-    Raises:
-        ModelError: the model has not so many layers, or no embeddings to be found.
-    """
-    if embeddings:
-        module = getattr(model.base_model, "embeddings", None)
-        if not isinstance(module, nn.Module):
-            raise ModelError(type(model).__name__, "has no embeddings by that name", "Set `freeze.embeddings: false`")
-        module.requires_grad_(False)
-    if layers:
-        stack = anatomy.layer_stack(model)
-        if layers > len(stack):
-            cause = f"has {len(stack)} layers, of which {layers} cannot be frozen"
-            raise ModelError(type(model).__name__, cause, "Lower `freeze.layers`")
-        for layer in stack[:layers]:
-            layer.requires_grad_(False)
-
-
-def add_adapters(
-    model: PreTrainedModel, *, r: int, alpha: float, dropout: float, target_modules: Sequence[str]
-) -> nn.Module:
-    """Low-rank adapters (LoRA, arXiv:2106.09685) on the named linear layers; only they and the head are trained.
-
-    Raises:
-        ModelError: the model has no layer of such a name.
-    """
-    from peft import LoraConfig, TaskType, get_peft_model  # brings accelerate, which few runs need
-
-    names: str | list[str] = list(target_modules)
-    config = LoraConfig(
-        task_type=TaskType.SEQ_CLS, r=r, lora_alpha=alpha, lora_dropout=dropout,  # type: ignore[arg-type]
-        target_modules="all-linear" if names == ["all-linear"] else names,
-    )  # fmt: skip
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft and transformers among themselves
-            return get_peft_model(model, config)
-    except ValueError as error:
-        known = sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
-        remedy = f"Its linear layers are called {', '.join(known)}"
-        raise ModelError("train.lora.target_modules", _first_line(error), remedy) from None
-
-
-def merged(model: nn.Module) -> PreTrainedModel:
-    """The plain classifier: adapters, where there are any, added into the weights they adapt."""
-    merge = getattr(model, "merge_and_unload", None)
-    return merge() if merge else model  # type: ignore[return-value]

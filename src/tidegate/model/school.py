@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from tidegate.data import UNLABELLED, Batches, TokenDataset, Tokens
 from tidegate.fitting import Teaching
-from tidegate.model import anatomy, encoder, hardware, progress, reporting, scores, variation
+from tidegate.model import anatomy, encoder, freezing, hardware, progress, reporting, scores, variation
 from tidegate.model.distillation import Distiller, Objective, answers
 from tidegate.model.training import fit
 
@@ -68,7 +68,7 @@ class School:
             taught, unseen, batch_size=settings.batch_size, accumulate=settings.accumulate, rounds=settings.rounds,
             seed=settings.seed,
         )  # fmt: skip
-        encoder.freeze(model, embeddings=settings.keep_embeddings, layers=0)
+        freezing.freeze(model, embeddings=settings.keep_embeddings, layers=0)
         if settings.dropout is not None:
             anatomy.set_dropout(model, settings.dropout)
         aim = Objective(temperature=settings.temperature, soft=settings.soft, hidden=settings.hidden)

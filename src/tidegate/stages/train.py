@@ -88,7 +88,7 @@ def run(
     with effort.measuring(train_effort, params) as meter:
         spare_cores()
         from tidegate.model import encoder as encoders
-        from tidegate.model import progress, reporting
+        from tidegate.model import freezing, progress, reporting
         from tidegate.model import training as fitting
 
         about = files.read_json(task)
@@ -106,7 +106,7 @@ def run(
         )  # fmt: skip
         if outcome is None:
             return  # not the first of several processes
-        module.model = encoders.merged(module.model)
+        module.model = freezing.merged(module.model)
         report = reporting.report(outcome, module.model, train, settings=params)
         encoders.save(module.model, teacher, tokenizer_of=encoder)
         reporting.write_curves(curves, outcome.history)
@@ -161,14 +161,14 @@ def _classifier(params: Params, source: Path, labels: list[str], train: "TokenDa
     import torch
 
     from tidegate.model import encoder as encoders
-    from tidegate.model import optimization
+    from tidegate.model import freezing, optimization
     from tidegate.model import training as fitting
 
     torch.manual_seed(params.seed)  # the head's first weights
     model: torch.nn.Module = encoders.load(source, labels, dropout=params.dropout, trained=warm)
-    encoders.freeze(model, embeddings=params.freeze.embeddings, layers=params.freeze.layers)  # type: ignore[arg-type]
+    freezing.freeze(model, embeddings=params.freeze.embeddings, layers=params.freeze.layers)  # type: ignore[arg-type]
     if params.lora:
-        model = encoders.add_adapters(model, **asdict(params.lora))  # type: ignore[arg-type]
+        model = freezing.add_adapters(model, **asdict(params.lora))  # type: ignore[arg-type]
     weights = optimization.class_weights(
         torch.from_numpy(train.tokens.labels), len(labels), balanced=params.class_weights == "balanced"
     )
