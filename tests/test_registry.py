@@ -41,7 +41,9 @@ def run_of(writer: Registry, tmp_path: Path, decision: str = "d1", **changes: An
 
 
 def test_through_mlflow_one_reads_the_same(channels: Registry, empty_registry: str, tmp_path: Path) -> None:
-    number = channels.ensure_version("a", source=tmp_path, run_id=run_of(channels, tmp_path), tags={"x": "y"})
+    number = channels.ensure_version(
+        "a", source=tmp_path, run_id=run_of(channels, tmp_path), tags={"x": "y"}, description="d"
+    )
     channels.set_alias("champion", number)
     for task in ("channels", "reviews"):
         assert registry._read_from_server(empty_registry, task) == registry.read(empty_registry, task)
@@ -136,9 +138,14 @@ def test_a_package_is_registered_once_and_its_tags_follow(
     channels: Registry, empty_registry: str, tmp_path: Path
 ) -> None:
     run = run_of(channels, tmp_path)
-    first = channels.ensure_version("a", source=tmp_path, run_id=run, tags={"x": "1", "z": "same"})
-    assert channels.ensure_version("a", source=tmp_path, run_id=run, tags={"x": "2", "y": "3", "z": "same"}) == first
-    assert channels.ensure_version("b", source=tmp_path, run_id=run, tags={}) == first + 1
+    first = channels.ensure_version("a", source=tmp_path, run_id=run, tags={"x": "1", "z": "same"}, description="d")
+    assert (
+        channels.ensure_version(
+            "a", source=tmp_path, run_id=run, tags={"x": "2", "y": "3", "z": "same"}, description="d"
+        )
+        == first
+    )
+    assert channels.ensure_version("b", source=tmp_path, run_id=run, tags={}, description="d") == first + 1
     state = registry.read(empty_registry, "channels")
     assert state.versions[first].tags == {DIGEST: "a", "x": "2", "y": "3", "z": "same"}
     found = state.of_digest("a")
@@ -150,7 +157,9 @@ def test_an_alias_may_be_set_and_dropped_again_and_again(
     channels: Registry, empty_registry: str, tmp_path: Path
 ) -> None:
     run = run_of(channels, tmp_path)
-    numbers = [channels.ensure_version(digest, source=tmp_path, run_id=run, tags={}) for digest in "ab"]
+    numbers = [
+        channels.ensure_version(digest, source=tmp_path, run_id=run, tags={}, description="d") for digest in "ab"
+    ]
     for number in (numbers[0], numbers[0], numbers[1]):
         channels.set_alias("champion", number)
     assert registry.read(empty_registry, "channels").aliases == {"champion": numbers[1]}

@@ -42,7 +42,9 @@ def test_what_sql_reads_is_what_mlflow_says(
 ) -> None:
     run = run_of(channels, tmp_path)
     for digest in ("a", "b", "c"):
-        channels.ensure_version(digest, source=tmp_path, run_id=run, tags={"tidegate.verdict": digest, "é": "ü"})
+        channels.ensure_version(
+            digest, source=tmp_path, run_id=run, tags={"tidegate.verdict": digest, "é": "ü"}, description="d"
+        )
     client.create_model_version("channels", str(tmp_path))  # somebody else's: no run, no digest
     channels.set_alias("champion", 2)
     channels.set_alias("best", 1)
@@ -62,7 +64,7 @@ def test_what_sql_reads_is_what_mlflow_says(
 def test_an_alias_of_a_deleted_version_is_no_alias(
     channels: Registry, client: MlflowClient, empty_registry: str, tmp_path: Path
 ) -> None:
-    number = channels.ensure_version("a", source=tmp_path, run_id=run_of(channels, tmp_path), tags={})
+    number = channels.ensure_version("a", source=tmp_path, run_id=run_of(channels, tmp_path), tags={}, description="d")
     channels.set_alias("champion", number)
     client.delete_model_version("channels", "1")
     state = registry_state.read(empty_registry, "channels")
@@ -74,9 +76,10 @@ def test_two_tasks_do_not_see_each_other(channels: Registry, empty_registry: str
     for writer in (channels, reviews):
         run = run_of(writer, tmp_path, name=writer.task)
         writer.set_alias(
-            "champion", writer.ensure_version("same", source=tmp_path, run_id=run, tags={"of": writer.task})
+            "champion",
+            writer.ensure_version("same", source=tmp_path, run_id=run, tags={"of": writer.task}, description="d"),
         )
-    channels.ensure_version("other", source=tmp_path, run_id=run, tags={})
+    channels.ensure_version("other", source=tmp_path, run_id=run, tags={}, description="d")
     assert len(registry_state.read(empty_registry, "channels").versions) == 2
     assert len(registry_state.read(empty_registry, "reviews").versions) == 1
     for task in ("channels", "reviews"):

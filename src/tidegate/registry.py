@@ -111,8 +111,14 @@ class Registry:
         self._client.set_terminated(run, "FINISHED")
         return str(run)
 
-    def ensure_version(self, digest: str, *, source: Path, run_id: str, tags: Mapping[str, str]) -> int:
-        """The number of the version of a package; registers it where it is missing, and sets the tags."""
+    def ensure_version(
+        self, digest: str, *, source: Path, run_id: str, tags: Mapping[str, str], description: str
+    ) -> int:
+        """The number of the version of a package; registers it where it is missing, and sets the tags.
+
+        Args:
+            description: Markdown, of which the first 5,000 characters are kept; of a new version alone.
+        """
         from mlflow.exceptions import MlflowException
 
         version = read(self.uri, self.task).of_digest(digest)
@@ -122,7 +128,9 @@ class Registry:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            made = self._client.create_model_version(self.task, str(source), run_id, tags={DIGEST: digest, **tags})
+            made = self._client.create_model_version(
+                self.task, str(source), run_id, tags={DIGEST: digest, **tags}, description=description[:5000]
+            )
             return int(made.version)
         for key, value in tags.items():
             if version.tags.get(key) != value:

@@ -44,7 +44,8 @@ def decided(tmp_path: Path) -> tuple[dict[str, Any], Path, Path]:
     write_json(folder / "made.json", MADE)
     write_json(folder / "evaluation.json", EVALUATION)
     decision = {
-        "task": "channels", "verdict": "pass", "recipe": "r" * 64, "candidate": digest_folder(package),
+        "task": "channels", "verdict": "pass", "reasons": ["it is better"], "recipe": "r" * 64,
+        "candidate": digest_folder(package),
         "evidence": {"evaluation.json": "e", "predictions": "p"},
     }  # fmt: skip
     write_json(folder / "decision.json", decision)
@@ -71,6 +72,7 @@ def test_a_run_holds_what_was_judged(decided: tuple[dict[str, Any], Path, Path],
     assert version.tags[DIGEST] == decision["candidate"]
     assert version.tags[DECISION] == run.data.tags[DECISION] == digest_json(decision)
     assert version.source == str(package)
+    assert "**pass**\n\n- it is better\n" in version.description
 
 
 def test_recording_again_changes_nothing(decided: tuple[dict[str, Any], Path, Path], empty_registry: str) -> None:

@@ -34,7 +34,11 @@ def record(uri: str, decision: Mapping[str, Any], folder: Path, package: Path) -
         curves=curves(folder / "curves.csv"),
     )
     tags |= {DECISION: digest}
-    return writer.ensure_version(decision["candidate"], source=package, run_id=run_id, tags=tags)
+    reasons = "\n".join(f"- {reason}" for reason in decision["reasons"])
+    about = f"**{decision['verdict']}**\n\n{reasons}\n\nThe model card is `card.md` of the run that it comes from."
+    return writer.ensure_version(
+        decision["candidate"], source=package, run_id=run_id, tags=tags, description=about
+    )  # fmt: skip
 
 
 def flat(content: Mapping[str, Any], *, keep: tuple[type, ...], prefix: str = "") -> dict[str, Any]:
