@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tidegate import package_store, registry
+from tidegate import registry
 from tidegate.binding import check
 from tidegate.errors import RegistryError
 from tidegate.files import digest_json
@@ -74,15 +74,18 @@ def _version(state: State, digest: str | None, alias: str) -> str:
 
 
 def serve(root: Path, folder: Path | None, *, host: str, port: int) -> None:
-    """Serves a package, or the champion of the task.
+    """Serves the champion of the task, or one package as it is.
 
     Raises:
         RegistryError: no package is named and the task has no champion.
     """
-    from tidegate.serving.app import serve as run
+    from tidegate.serving import server
+    from tidegate.serving.settings import read
 
-    digest = None if folder else champion_digest(root)
-    run(folder or package_store.folder_of(str(digest)), host=host, port=port, expected_digest=digest)
+    if folder is None:
+        server.serve_champion(root, read(root), host=host, port=port)
+    else:
+        server.serve_package(folder, read(root), host=host, port=port)
 
 
 def champion_digest(root: Path) -> str:
