@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidegate import registry
 from tidegate.binding import check
@@ -11,6 +12,10 @@ from tidegate.registry_state import State
 from tidegate.release import promotion, reconciling, settings
 from tidegate.release.promotion import short
 from tidegate.report import result_table
+from tidegate.serving import settings as serving
+
+if TYPE_CHECKING:
+    from tidegate.serving.prediction_log import PredictionLog
 
 
 def repro(root: Path) -> None:
@@ -80,12 +85,40 @@ def serve(root: Path, folder: Path | None, *, host: str, port: int) -> None:
         RegistryError: no package is named and the task has no champion.
     """
     from tidegate.serving import server
-    from tidegate.serving.settings import read
 
     if folder is None:
-        server.serve_champion(root, read(root), host=host, port=port)
+        server.serve_champion(root, serving.read(root), host=host, port=port)
     else:
-        server.serve_package(folder, read(root), host=host, port=port)
+        server.serve_package(folder, serving.read(root), host=host, port=port)
+
+
+def sample(root: Path, target: Path, rows: int) -> None:
+    """Writes answers of the service that want a true label."""
+    from tidegate.serving import labels
+
+    with _log(root) as log:
+        found = labels.sample(log, target, rows)
+    print(f"sample: {found['audit']:,} rows of the audit sample and {found['uncertain']:,} uncertain ones: {target}")
+    print("sample: fill in the column `label` and give the file to `python -m tidegate feedback`")
+
+
+def feedback(root: Path, source: Path, *, by: str) -> None:
+    """Takes in the true labels of a file.
+
+    Raises:
+        DataError: some rows were left out.
+    """
+    from tidegate.serving import labels
+
+    known = labels.known_labels(champion_digest(root))
+    with _log(root) as log:
+        print(f"feedback: {labels.take_in(log, source, known, by=by):,} labels taken in")
+
+
+def _log(root: Path) -> "PredictionLog":
+    from tidegate.serving.prediction_log import PredictionLog
+
+    return PredictionLog(settings.task_of(root), serving.read(root).log_uri)
 
 
 def champion_digest(root: Path) -> str:

@@ -7,6 +7,7 @@ requests notice nothing. What is champion is decided by the log of the task, whi
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def admitted(root: Path, digest: str, standing: Standing, *, threads: int | None
 def _hold_to_golden(package: Package, decision: str | None, tolerance: float) -> None:
     path = dossier.folder_of(decision) / "golden.json" if decision else None
     if path is None or not path.exists():
-        print(f"serve: no golden requests are kept for {package.digest[:12]}; it is served without them", flush=True)
+        _say(f"no golden requests are kept for {package.digest[:12]}; it is served without them")
         return
     golden = read_json(path)
     found = package.predict([row["text"] for row in golden]).tolist()
@@ -70,6 +71,11 @@ def champion(root: Path, *, threads: int | None) -> Model:
         task = release.task_of(root)
         raise RegistryError(f"task {task!r}", "has no champion", "Run `make repro`, or name a package folder")
     return admitted(root, standing.champion, standing, threads=threads)
+
+
+def _say(words: str) -> None:
+    with suppress(OSError):  # whoever read our output may have gone, and the service goes on
+        print(f"serve: {words}", flush=True)
 
 
 @dataclass(slots=True)
@@ -140,12 +146,12 @@ class Follower:
             self._changed("refused")
             return
         before, self._served.model, self._served.refused = self._served.model, model, None
-        print(f"serve: {digest[:12]} took the place of {before.digest[:12]}", flush=True)
+        _say(f"{digest[:12]} took the place of {before.digest[:12]}")
         self._changed("loaded")
 
     def _refuse(self, why: str) -> None:
         if why != self._served.refused:
-            print(f"serve: {why}; {self._served.model.digest[:12]} goes on", flush=True)
+            _say(f"{why}; {self._served.model.digest[:12]} goes on")
         self._served.refused = why
 
     def _follow_challenger(self, standing: Standing) -> None:
@@ -157,4 +163,4 @@ class Follower:
             try:
                 self._served.challenger = admitted(self._root, digest, standing, threads=1)
             except TidegateError as error:
-                print(f"serve: the challenger is not asked ({error})", flush=True)
+                _say(f"the challenger is not asked ({error})")

@@ -13,7 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidegate.serving.prediction_log import PredictionLog, predictions, prune, shadow
+from tidegate.serving.prediction_log import PredictionLog, prune
+from tidegate.serving.tables import predictions, shadow
 
 _GROUP = 512
 """Jobs that one transaction takes, at most."""

@@ -1,7 +1,7 @@
-"""The log of all that was answered, and the true labels that came back: its tables, and how they are read.
+"""The log of all that was answered, and the true labels that came back: how it is opened, read and pruned.
 
-One file a task in `var/predictions/`, or any database that SQLAlchemy reaches. What writes answers while the service
-runs is `log_writer`; what is made of the labels is `labels`.
+One file a task in `var/predictions/`, or any database that SQLAlchemy reaches. Its tables stand in `tables`; what
+writes answers while the service runs is `log_writer`; what is made of the labels is `labels`.
 """
 
 import json
@@ -17,52 +17,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tidegate.errors import DataError
 from tidegate.files import var_folder
+from tidegate.serving.tables import feedback, metadata, predictions, shadow
 
 if TYPE_CHECKING:
     import polars as pl
 
 Kind = Literal["audit", "volunteered"]
-
-_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite counts up in columns of this type alone
-_tables = sa.MetaData()
-predictions = sa.Table(
-    "predictions", _tables,
-    sa.Column("seq", _NUMBER, primary_key=True),
-    sa.Column("id", sa.String(32), nullable=False, unique=True),
-    sa.Column("at", sa.Float, nullable=False, index=True),
-    sa.Column("model", sa.String(64), nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("label", sa.Text, nullable=False),
-    sa.Column("probabilities", sa.Text, nullable=False),
-    sa.Column("tokens", sa.Integer, nullable=False),
-    sa.Column("unknown", sa.Integer, nullable=False),
-    sa.Column("audit", sa.Integer, nullable=False),
-    sa.Column("document", sa.Text, nullable=True),
-    sqlite_autoincrement=True,  # a number is never given again, though its row was pruned
-)  # fmt: skip
-"""`at`: seconds since the epoch, UTC. `text`: as the model saw it, masked. `probabilities`: a JSON list in the order of
-the labels. `audit`: 1 for the random audit sample. `document`: what the client says the text belongs to."""
-feedback = sa.Table(
-    "feedback", _tables,
-    sa.Column("seq", _NUMBER, primary_key=True),
-    sa.Column("prediction_id", sa.String(32), nullable=False, index=True),
-    sa.Column("label", sa.Text, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sqlite_autoincrement=True,
-)  # fmt: skip
-shadow = sa.Table(
-    "shadow", _tables,
-    sa.Column("seq", _NUMBER, primary_key=True),
-    sa.Column("prediction_id", sa.String(32), nullable=False, index=True),
-    sa.Column("at", sa.Float, nullable=False, index=True),
-    sa.Column("model", sa.String(64), nullable=False),
-    sa.Column("label", sa.Text, nullable=False),
-    sa.Column("probabilities", sa.Text, nullable=False),
-    sqlite_autoincrement=True,
-)  # fmt: skip
-"""What the challenger would have answered."""
 
 _BUSY_S = 30
 
@@ -94,7 +54,7 @@ class PredictionLog:
         self.shown = _shown(task, uri)
         try:
             self.engine = _engine(task, uri)
-            _tables.create_all(self.engine)
+            metadata.create_all(self.engine)
         except (SQLAlchemyError, ImportError, OSError) as error:
             raise _unusable(self.shown, error) from error
 

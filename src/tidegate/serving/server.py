@@ -6,7 +6,7 @@ Paths and answers are in `app`.
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -76,10 +76,9 @@ def _run(service: Service, listener: socket.socket, host: str) -> None:
         create_app(service, keys), log_level="warning", access_log=False, server_header=False, backlog=_BACKLOG,
         timeout_graceful_shutdown=service.how.shutdown_s, http=impatient(service.how.read_timeout_s),
     )  # fmt: skip
-    try:
+    with suppress(KeyboardInterrupt):  # the server ends in order and then passes the signal on
         _AnnouncedServer(config, announcement).run(sockets=[listener])
-    except KeyboardInterrupt:  # the server ended in order and then passes the signal on
-        print("stopped")
+    print("stopped")
 
 
 class _AnnouncedServer(uvicorn.Server):
