@@ -181,7 +181,7 @@ def test_no_answer_in_time_is_504(client: Client, model: Model, monkeypatch: pyt
     import threading
 
     free = threading.Event()
-    monkeypatch.setattr(Model, "answers", lambda *_: free.wait(30))
+    monkeypatch.setattr(Model, "answers", lambda *_: [free.wait(30)])
     answer = client(timeout_s=0.05).post("/predict", json={"text": "good"})
     free.set()
     assert answer.status_code == 504

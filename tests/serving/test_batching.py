@@ -112,9 +112,9 @@ def test_closing_works_off_what_waits_and_takes_nothing_more(calls: Calls, batch
     waiting = one.submit(["a"])
     closer = threading.Thread(target=one.close)
     closer.start()
+    one.closing.wait(LONG)
     with pytest.raises(ClosedError):
-        while True:  # until the closer has come so far
-            one.submit([])
+        one.submit(["late"])
     calls.free.set()
     closer.join(LONG)
     assert waiting[0].result(0) == ["A"]

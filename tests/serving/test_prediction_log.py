@@ -128,6 +128,6 @@ def test_commits_are_on_the_disk_and_readers_hold_up_nobody(prediction_log: Pred
     ["nonsense", "sqlite:////dev/null/x.db", "oddbase://ada:secret@host/db", "postgresql+nodriver://ada:secret@h/d"],
 )
 def test_a_log_that_cannot_be_opened_is_named_without_its_password(var: Path, uri: str) -> None:
-    with pytest.raises(DataError, match="the prediction log .* cannot be used") as caught:
+    with pytest.raises(DataError, match=r"the prediction log .* cannot be used") as caught:
         PredictionLog("channels", uri)
     assert "secret" not in str(caught.value)

@@ -53,7 +53,9 @@ class Batcher(Generic[T]):
         self._call, self._most, self._wait_s, self._queue_texts = call, batch_texts, wait_s, queue_texts
         self._items: deque[_Item[T]] = deque()
         self._changed = threading.Condition()
-        self._waiting, self._under_way, self._closed = 0, 0, False
+        self._waiting, self._under_way = 0, 0
+        self.closing = threading.Event()
+        """Set once nothing more is taken."""
         self._text_s = 0.0
         self._worker = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._worker.start()
@@ -83,7 +85,7 @@ class Batcher(Generic[T]):
         """
         items = [_Item[T](texts[start : start + self._most]) for start in range(0, len(texts), self._most)]
         with self._changed:
-            if self._closed:
+            if self.closing.is_set():
                 raise ClosedError
             if self._waiting + len(texts) > self._queue_texts:
                 raise OverloadedError(max(1, math.ceil(self._waiting * self._text_s)))
@@ -95,7 +97,7 @@ class Batcher(Generic[T]):
     def close(self) -> None:
         """Takes nothing more, works off what waits, and ends."""
         with self._changed:
-            self._closed = True
+            self.closing.set()
             self._changed.notify()
         self._worker.join()
 
@@ -121,7 +123,7 @@ class Batcher(Generic[T]):
         with self._changed:
             while True:
                 while not self._items:
-                    if self._closed:
+                    if self.closing.is_set():
                         return []
                     self._changed.wait()
                 self._await_company()
@@ -132,7 +134,7 @@ class Batcher(Generic[T]):
         """Returns at once where the call is full, nobody else is under way, or the oldest has waited enough."""
         until = self._items[0].since + self._wait_s
         while (
-            not self._closed
+            not self.closing.is_set()
             and self._waiting < self._most
             and self._under_way > len(self._items)
             and (left := until - time.monotonic()) > 0
