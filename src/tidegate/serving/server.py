@@ -24,6 +24,8 @@ from tidegate.serving.service import Service
 from tidegate.serving.settings import KEYS, Settings
 
 _BACKLOG = 2_048
+_KEEP_ALIVE_S = 75
+"""Longer than load balancers keep an idle connection, so that it is they who end it, and no request meets the end."""
 
 
 def serve_champion(root: Path, how: Settings, *, host: str, port: int) -> None:
@@ -74,7 +76,8 @@ def _run(service: Service, listener: socket.socket, host: str) -> None:
     announcement = f"serving {service.served.model.digest} on http://{shown}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
         create_app(service, keys), log_level="warning", access_log=False, server_header=False, backlog=_BACKLOG,
-        timeout_graceful_shutdown=service.how.shutdown_s, http=impatient(service.how.read_timeout_s),
+        timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=service.how.shutdown_s,
+        http=impatient(service.how.read_timeout_s),
     )  # fmt: skip
     with suppress(KeyboardInterrupt):  # the server ends in order and then passes the signal on
         _AnnouncedServer(config, announcement).run(sockets=[listener])
