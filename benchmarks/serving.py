@@ -98,7 +98,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def soak(world: Path, digests: list[str], task: str, file: Path, seconds: float, every: float) -> dict[str, Any]:
-    """A load of 70 % with a new champion every so many seconds, then a kill in the middle of it: log against answers."""
+    """A load of 70 % with a new champion every so many seconds, then a kill in its middle: log against answers."""
     kept = world / "answers.jsonl"
     with ours(world) as (port, process):
         at_most = load(port, file, count=1, clients=CLIENTS, seconds=min(10, seconds))["requests_per_second"]

@@ -17,7 +17,7 @@ class Classifier(PythonModel):
 
         self.package = Package.load(Path(context.artifacts["package"]))
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow takes hints for a schema
         """Probabilities of texts."""
         texts = model_input.iloc[:, 0].tolist() if hasattr(model_input, "iloc") else list(model_input)
         return self.package.predict(texts).tolist()
