@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tidegate import __main__, binding, commands, registry, reproduction, scenario, sync
-from tidegate.errors import PipelineError, RegistryError
+from tidegate.errors import PipelineError
 from tidegate.files import write_json
 from tidegate.registry_state import DIGEST, State, Version
 from tidegate.release import people, promotion, verification
@@ -65,6 +65,8 @@ def judged(root: Path) -> Path:
         (["approve", "abc", *WHO], people, "approve", ("ROOT", "abc", {"by": "ada", "why": "it is rude"})),
         (["reject", "abc", *WHO], people, "reject", ("ROOT", "abc", {"by": "ada", "why": "it is rude"})),
         (["use", "reviews"], scenario, "use", ("ROOT", "reviews")),
+        (["sample", "a.csv", "--rows", "7"], commands, "sample", ("ROOT", Path("a.csv"), 7)),
+        (["feedback", "a.csv", "--by", "ada"], commands, "feedback", ("ROOT", Path("a.csv"), {"by": "ada"})),
         (["serve"], commands, "serve", ("ROOT", None, {"host": "127.0.0.1", "port": 8000})),
         (
             ["serve", "a/b", "--host", "::", "--port", "0"],
@@ -264,23 +266,20 @@ def test_status_before_the_first_run(
     ]
 
 
-def test_what_is_served_is_the_named_package_or_the_champion(
-    root: Path, var: Path, says: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_served_is_the_named_package_or_the_champion(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tidegate.serving import server, settings
+
     served: list[Any] = []
-    monkeypatch.setattr("tidegate.serving.app.serve", lambda folder, **options: served.append((folder, options)))
+    monkeypatch.setattr(settings, "read", lambda place: ("settings of", place))
+    for name in ("serve_champion", "serve_package"):
+        monkeypatch.setattr(server, name, lambda what, how, name=name, **where: served.append((name, what, how, where)))
     where: dict[str, Any] = {"host": "127.0.0.1", "port": 0}
-    says(champion=1)
     commands.serve(root, None, **where)
     commands.serve(root, Path("x"), **where)
-    champion = "1" * 64
     assert served == [
-        (var / "packages" / champion, {**where, "expected_digest": champion}),
-        (Path("x"), {**where, "expected_digest": None}),
+        ("serve_champion", root, ("settings of", root), where),
+        ("serve_package", Path("x"), ("settings of", root), where),
     ]
-    says()
-    with pytest.raises(RegistryError, match="task 'channels': has no champion"):
-        commands.serve(root, None, **where)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tidegate import registry, reproduction, sync
+from tidegate import params, registry, reproduction, sync
 from tidegate.errors import ParamsError
 from tidegate.files import write_json
 from tidegate.registry_state import DIGEST, State, Version
@@ -154,6 +154,57 @@ def test_a_run_with_nothing_to_do_stays_light(root: Path, empty_registry: str) -
     code = "import sys; from pathlib import Path; from tidegate.sync import sync\n"
     code += "assert not sync(Path.cwd()); assert not {'mlflow', 'torch', 'dvc', 'polars'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+@pytest.fixture
+def labelled(root: Path, monkeypatch: pytest.MonkeyPatch, var: Path) -> Callable[[str], None]:
+    """Gives a prediction a true label; the service has a log of its own then."""
+    from tidegate.serving.prediction_log import Feedback, PredictionLog
+    from tidegate.serving.tables import predictions
+
+    serve = params.load(Path(__file__).parents[1] / "params.yaml")["serve"]
+    (root / "params.yaml").write_text(PARAMS + yaml.safe_dump({"serve": serve}))
+    row = {"id": "p", "at": 1.0, "model": "m", "text": "t", "label": "x", "probabilities": "[1.0]"}
+    with PredictionLog("channels", None) as log, log.transaction() as connection:
+        connection.execute(predictions.insert(), row | {"tokens": 1, "unknown": 0, "audit": 0, "document": None})
+
+    def label(name: str) -> None:
+        with PredictionLog("channels", None) as log:
+            log.record_feedback([Feedback(prediction_id="p", label=name, by="ada", kind="audit")])
+
+    return label
+
+
+def test_new_labels_move_the_pin_and_with_it_the_others_and_then_all_hold_still(
+    root: Path, says: Callable[..., None], monkeypatch: pytest.MonkeyPatch, var: Path, labelled: Callable[[str], None]
+) -> None:
+    says(champion=A, best=A)
+    monkeypatch.setattr(reproduction, "stale", lambda _: [])
+    write_json(root / "data" / "decision.json", {"candidate": A})
+    assert not sync.sync(root), "a log without labels is no news"
+    assert pins(root)["feedback"] == "abc"
+    labelled("y")
+    assert sync.sync(root)
+    first = pins(root)
+    assert first["champion"] == A
+    assert (var / "feedback" / f"{first['feedback']}.parquet").exists()
+    assert not sync.sync(root)
+    labelled("z")
+    assert sync.sync(root)
+    assert pins(root)["feedback"] not in (first["feedback"], None)
+    assert "# Rows that came back." in (root / "inputs.yaml").read_text()
+
+
+def test_a_lost_log_moves_no_pin(
+    root: Path, says: Callable[..., None], var: Path, labelled: Callable[[str], None]
+) -> None:
+    says()
+    labelled("y")
+    assert sync.sync(root)
+    before = pins(root)
+    (var / "predictions" / "channels.db").unlink()
+    assert not sync.sync(root)
+    assert pins(root) == before
 
 
 def test_missing_pins_are_named(root: Path, says: Callable[..., None]) -> None:

@@ -97,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("folder", nargs="?", type=Path, help="a package; the champion where none is named")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    sample = add("sample", _sample, "write answers of the service that want a true label to a CSV")
+    sample.add_argument("file", type=Path)
+    sample.add_argument("--rows", type=int, default=200, help="of the audit sample, and of uncertain ones")
+    feedback = add("feedback", _feedback, "take in true labels from a CSV: id,label[,by]")
+    feedback.add_argument("file", type=Path)
+    feedback.add_argument("--by", default=os.environ.get("USER") or "unknown", metavar="NAME", help="who labelled")
     for name in _stage_names():
         add(name, _stage, f"run the stage {name!r} as dvc.yaml describes it")
     return parser
@@ -204,6 +210,18 @@ def _serve(options: argparse.Namespace) -> None:
     from tidegate.commands import serve
 
     serve(Path.cwd(), options.folder, host=options.host, port=options.port)
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from tidegate.commands import sample
+
+    sample(Path.cwd(), options.file, options.rows)
+
+
+def _feedback(options: argparse.Namespace) -> None:
+    from tidegate.commands import feedback
+
+    feedback(Path.cwd(), options.file, by=options.by)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from tidegate.errors import DataError, ParamsError, PipelineError
 from tidegate.files import read_json
 from tidegate.pipeline import Stage, read_lock, read_stages
 from tidegate.release.settings import Settings
+from tidegate.serving.settings import Settings as ServeSettings
 
 _PARQUET = b"PAR1"
 """Begins and ends every Parquet file."""
-ENDS = {"promote": Settings}
-"""Sections of `params.yaml` that belong to an end of a run, which is no stage."""
+ENDS: dict[str, type] = {"promote": Settings, "serve": ServeSettings}
+"""Sections of `params.yaml` that belong to no stage."""
 
 
 def check(root: Path) -> None:

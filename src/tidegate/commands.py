@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tidegate import package_store, registry
+from tidegate import registry
 from tidegate.binding import check
 from tidegate.errors import RegistryError
 from tidegate.files import digest_json
@@ -12,6 +13,10 @@ from tidegate.release import dossier, promotion, reconciling, settings
 from tidegate.release.promotion import short
 from tidegate.release.standing import Standing
 from tidegate.report import result_table
+from tidegate.serving import settings as serving
+
+if TYPE_CHECKING:
+    from tidegate.serving.prediction_log import PredictionLog
 
 
 def repro(root: Path) -> None:
@@ -84,15 +89,46 @@ def _version(state: State, digest: str | None, alias: str) -> str:
 
 
 def serve(root: Path, folder: Path | None, *, host: str, port: int) -> None:
-    """Serves a package, or the champion of the task.
+    """Serves the champion of the task, or one package as it is.
 
     Raises:
         RegistryError: no package is named and the task has no champion.
     """
-    from tidegate.serving.app import serve as run
+    from tidegate.serving import server
 
-    digest = None if folder else champion_digest(root)
-    run(folder or package_store.folder_of(str(digest)), host=host, port=port, expected_digest=digest)
+    if folder is None:
+        server.serve_champion(root, serving.read(root), host=host, port=port)
+    else:
+        server.serve_package(folder, serving.read(root), host=host, port=port)
+
+
+def sample(root: Path, target: Path, rows: int) -> None:
+    """Writes answers of the service that want a true label."""
+    from tidegate.serving import labels
+
+    with _log(root) as log:
+        found = labels.sample(log, target, rows)
+    print(f"sample: {found['audit']:,} rows of the audit sample and {found['uncertain']:,} uncertain ones: {target}")
+    print("sample: fill in the column `label` and give the file to `python -m tidegate feedback`")
+
+
+def feedback(root: Path, source: Path, *, by: str) -> None:
+    """Takes in the true labels of a file.
+
+    Raises:
+        DataError: some rows were left out.
+    """
+    from tidegate.serving import labels
+
+    known = labels.known_labels(champion_digest(root))
+    with _log(root) as log:
+        print(f"feedback: {labels.take_in(log, source, known, by=by):,} labels taken in")
+
+
+def _log(root: Path) -> "PredictionLog":
+    from tidegate.serving.prediction_log import PredictionLog
+
+    return PredictionLog(settings.task_of(root), serving.read(root).log_uri)
 
 
 def champion_digest(root: Path) -> str:

@@ -4,18 +4,19 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tidegate import params
+from tidegate import files, params
 from tidegate.errors import ParamsError
 from tidegate.files import read_json, replacing
 from tidegate.release import settings
 from tidegate.release.reconciling import standing_of
+from tidegate.serving import settings as serving
 
 
 def sync(root: Path) -> bool:
-    """Pins the champion and the best ever of the task as its log has them now.
+    """Pins the champion and the best ever of the task as its log has them now, and the true labels that came back.
 
-    Holds still while the champion is the candidate of the current decision and nothing is stale: else
-    the gate would judge a model against itself and overwrite its evidence.
+    Without new labels it holds still while the champion is the candidate of the current decision and nothing is
+    stale: else the gate would judge a model against itself and overwrite its evidence.
 
     Returns:
         Whether a pin moved.
@@ -25,13 +26,31 @@ def sync(root: Path) -> bool:
     pins = _read(root / "inputs.yaml")
     world = {"champion": standing.champion, "best": standing.best}
     moved = {key: digest for key, digest in world.items() if pins.get(key) != digest}
-    if not moved or _holds(root, world["champion"]):
+    labels = _new_labels(root, task, pins.get("feedback"))
+    if not labels and (not moved or _holds(root, world["champion"])):
         print(f"sync: no pin moved (champion of {task}: {_short(pins.get('champion'))})")
         return False
+    moved |= labels
     _write(root / "inputs.yaml", moved)
     for key, digest in moved.items():
         print(f"sync: {key} of {task} is now {_short(digest)} (was {_short(pins.get(key))})")
     return True
+
+
+def _new_labels(root: Path, task: str, pinned: str | None) -> dict[str, str | None]:
+    """The pin of a snapshot that has labels which the pinned one has not; empty where nothing came back since."""
+    section = params.load(root / "params.yaml").get("serve")  # a checkout from before there was a service has none
+    if section is None:
+        return {}
+    uri = serving.read(root).log_uri
+    if uri is None and not (files.var_folder() / "predictions" / f"{task}.db").exists():
+        return {}
+    from tidegate.serving.labels import snapshot
+    from tidegate.serving.prediction_log import PredictionLog
+
+    with PredictionLog(task, uri) as log:
+        found = snapshot(log, pinned)
+    return {} if found in (None, pinned) else {"feedback": found}
 
 
 def _read(path: Path) -> dict[str, str | None]:

@@ -1,191 +1,180 @@
-"""The HTTP service of one package: raw texts in, labels and probabilities out.
+"""The HTTP face of a service: paths, statuses and OpenAPI. It answers nothing by itself, `service` does.
 
-It holds no model code (`package` does) and, so far, keeps no log of what it was asked.
+Requests are checked by pydantic and answers written by orjson, without models in between: this is the hot path.
 """
 
-import socket
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Any
 
-import uvicorn
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ValidationError
 
-from tidegate.errors import BusyError
-from tidegate.package import Package
+from tidegate.errors import DataError
+from tidegate.serving import schemas
+from tidegate.serving.batching import ClosedError, OverloadedError
+from tidegate.serving.guards import OPEN_PATHS, Guard, Keys
+from tidegate.serving.prediction_log import Feedback
+from tidegate.serving.service import Given, Service
 
-MAX_TEXTS = 1_024
-"""Texts a request."""
-MAX_CHARACTERS = 100_000
-"""Characters a text."""
-MAX_BYTES = 16_000_000
-"""Bytes of a request's body."""
-
-_Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
-
-
-class Request(BaseModel):
-    """Texts as they are, without any preparation: either `texts` or `text`."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={
-            "examples": [{"texts": ["I would watch it again", "Not worth the money"]}, {"text": "Fine"}]
-        },
-    )
-    texts: Annotated[list[_Text], Field(min_length=1, max_length=MAX_TEXTS)] | None = None
-    text: _Text | None = None
-
-    @model_validator(mode="after")
-    def one_of_the_two(self) -> "Request":
-        """Refuses none and both."""
-        if (self.texts is None) == (self.text is None):
-            raise ValueError("give either `texts` (a list) or `text`")
-        return self
-
-    def asked(self) -> list[str]:
-        """The texts, one or many."""
-        return [self.text] if self.text is not None else self.texts or []
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "No key, or an unknown one", "model": schemas.Refusal},
+    408: {"description": "The body did not arrive in time", "model": schemas.Refusal},
+    413: {"description": "The body is too large", "model": schemas.Refusal},
+    422: {"description": "Not as described", "model": schemas.Refusal},
+    503: {"description": "Being stopped, or the log cannot be written", "model": schemas.Refusal},
+    504: {"description": "No answer in time", "model": schemas.Refusal},
+}
+_OVERLOADED: dict[int | str, dict[str, Any]] = {
+    429: {
+        "description": "Too many texts wait", "model": schemas.Refusal,
+        "headers": {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}}},
+    }
+}  # fmt: skip
 
 
-class Prediction(BaseModel):
-    """What the model says of one text."""
-
-    label: str
-    """The most probable label."""
-    probabilities: dict[str, float]
-    """By label, in the order of the task's labels; they sum to 1."""
-
-
-class Answer(BaseModel):
-    """A prediction a text, in the order of the request, and who gave them."""
-
-    task: str
-    model: str
-    """The digest of the package."""
-    predictions: list[Prediction]
-
-
-class Health(BaseModel):
-    """Which package answers."""
-
-    status: str
-    task: str
-    model: str
-    """The digest of the package."""
-
-
-def create_app(package: Package) -> FastAPI:
-    """The application that answers with `package`; it may be shared by several applications."""
+def create_app(service: Service, keys: Keys) -> FastAPI:
+    """The application of a service; who made the service closes it."""
+    package = service.served.model.package
     app = FastAPI(
         title=f"tidegate: {package.task}",
         description=f"Classifies texts as one of: {', '.join(package.labels)}.",
-        version=package.digest[:12],
+        version="1",
+        redoc_url=None,
     )
-    app.add_middleware(LimitedBody, limit=MAX_BYTES)
-
-    @app.exception_handler(RequestValidationError)
-    async def refuse(_: object, error: RequestValidationError) -> JSONResponse:
-        """Says what is wrong, and where, without giving the texts back."""
-        problems = [{key: problem[key] for key in ("loc", "msg", "type")} for problem in error.errors()]
-        return JSONResponse({"detail": problems}, status_code=422)
-
-    @app.post("/predict", summary="Classify one text or several", responses={413: {"description": "Too large"}})
-    def predict(request: Request) -> Answer:
-        found = package.predict(request.asked())
-        return Answer(task=package.task, model=package.digest, predictions=[_prediction(package, row) for row in found])
-
-    @app.get("/healthz", summary="Whether the service answers, and with which model")
-    def healthz() -> Health:
-        return Health(status="ok", task=package.task, model=package.digest)
-
+    app.add_middleware(
+        Guard, keys=keys, metrics=service.metrics,
+        max_bytes=service.how.max_bytes, read_timeout_s=service.how.read_timeout_s,
+    )  # fmt: skip
+    _add_asking(app, service)
+    _add_looking(app, service)
+    app.exception_handler(404)(lambda *_: _json({"detail": "no such path"}, 404))
+    app.exception_handler(Exception)(lambda *_: _json({"detail": "a fault of the service; its log says more"}, 500))
+    app.openapi = lambda: _described(app, keys)  # type: ignore[method-assign]
     return app
 
 
-def _prediction(package: Package, probabilities: Any) -> Prediction:
-    return Prediction(
-        label=package.labels[int(probabilities.argmax())],
-        probabilities=dict(zip(package.labels, probabilities.tolist(), strict=True)),
-    )
-
-
-class LimitedBody:
-    """Answers 413 as soon as a body exceeds the limit, whether its length was announced or not."""
-
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
-        self.app, self.limit = app, limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what is small enough, the body read whole."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        chunks, size, more = list[Message](), 0, True
-        while more and size <= self.limit:
-            message = await receive()
-            chunks.append(message)
-            size += len(message.get("body", b""))
-            more = message.get("more_body", False)
-        if size > self.limit:
-            await self._refuse(send)
-            return
-
-        async def replayed() -> Message:
-            return chunks.pop(0) if chunks else await receive()
-
-        await self.app(scope, replayed, send)
-
-    async def _refuse(self, send: Send) -> None:
-        body = f'{{"detail": "the body exceeds {self.limit:,} bytes"}}'.encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-class _AnnouncedServer(uvicorn.Server):
-    """Says on standard output that it is ready, once it really answers."""
-
-    def __init__(self, config: uvicorn.Config, announcement: str) -> None:
-        super().__init__(config)
-        self.announcement = announcement
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            print(self.announcement, flush=True)
-
-
-def serve(folder: Path, *, host: str, port: int, expected_digest: str | None = None) -> None:
-    """Serves a package until the process is told to end (SIGINT, SIGTERM); requests under way are answered first.
-
-    Prints `serving DIGEST on http://HOST:PORT` when ready.
-
-    Args:
-        port: 0 takes a free one.
-
-    Raises:
-        PackageError: the package cannot be loaded or is another one than expected.
-        BusyError: the port is taken, or the address is not this machine's.
-    """
-    package = Package.load(folder, expected_digest=expected_digest)
-    with _listening(host, port) as listener:
-        shown = f"[{host}]" if ":" in host else host
-        announcement = f"serving {package.digest} on http://{shown}:{listener.getsockname()[1]}"
-        config = uvicorn.Config(create_app(package), log_level="warning", timeout_graceful_shutdown=10)
+def _add_asking(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/predict", summary="Classify one text or several", response_model=schemas.PredictAnswer,
+        responses=_REFUSALS | _OVERLOADED, openapi_extra=_takes(schemas.PredictRequest),
+    )  # fmt: skip
+    async def predict(request: Request) -> Response:
+        service.batcher.begin()
         try:
-            _AnnouncedServer(config, announcement).run(sockets=[listener])
-        except KeyboardInterrupt:  # the server ended in order and then passes the signal on
-            print("stopped")
+            asked = schemas.PredictRequest.model_validate_json(await request.body())
+            if problems := schemas.too_much(asked, service.how):
+                return _json({"detail": problems}, 422)
+            given = await service.predict(asked.asked(), document=asked.document, explained=asked.explain)
+        except Exception as error:
+            return _refused(error)
+        finally:
+            service.batcher.end()
+        return _json(_answer(given))
+
+    @app.post(
+        "/feedback", summary="Give a true label back", response_model=schemas.FeedbackAnswer,
+        responses={**_REFUSALS, 404: {"description": "No such prediction", "model": schemas.Refusal}},
+        openapi_extra=_takes(schemas.FeedbackRequest),
+    )  # fmt: skip
+    async def feedback(request: Request) -> Response:
+        try:
+            asked = schemas.FeedbackRequest.model_validate_json(await request.body())
+            labels = service.served.model.package.labels
+            if asked.label not in labels:
+                return _json({"detail": f"the label is none of: {', '.join(labels)}"}, 422)
+            by = asked.by or request.state.client
+            given = Feedback(prediction_id=asked.id, label=asked.label, by=by, kind=asked.kind)
+            known = await service.feedback(given)
+        except Exception as error:
+            return _refused(error)
+        if not known:
+            return _json({"detail": "no prediction has this id: it was never given, or its time is over"}, 404)
+        return _json({"id": asked.id, "label": asked.label})
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        remedy = "Choose another one with --host and --port, or stop who holds it"
-        raise BusyError(f"{host}:{port}", f"cannot be listened on ({error})", remedy) from None
+def _add_looking(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", summary="Whether the process lives, and with which model", response_model=schemas.Health)
+    async def healthz() -> Response:
+        return _json(_health(service, "ok", None))
+
+    @app.get(
+        "/readyz", summary="Whether requests may come", response_model=schemas.Health,
+        responses={503: {"description": "They may not", "model": schemas.Health}},
+    )  # fmt: skip
+    async def readyz() -> Response:
+        if why := service.unready:
+            return _json(_health(service, "not ready", why), 503)
+        refused = service.served.refused
+        return _json(_health(service, "behind" if refused else "ok", refused))
+
+    @app.get(
+        "/metrics", summary="For Prometheus", response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )  # fmt: skip
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _answer(given: Sequence[Given]) -> dict[str, Any]:
+    model = given[-1].answer.model
+    return {
+        "task": model.package.task, "model": model.digest, "version": model.version,
+        "predictions": [_prediction(one) for one in given],
+    }  # fmt: skip
+
+
+def _prediction(given: Given) -> dict[str, Any]:
+    answer = given.answer
+    found: dict[str, Any] = {
+        "id": given.id, "label": answer.label, "model": answer.model.digest,
+        "probabilities": dict(zip(answer.model.package.labels, answer.probabilities, strict=True)),
+    }  # fmt: skip
+    if given.explanation is not None:
+        found["explanation"] = [{"words": words, "weight": weight} for words, weight in given.explanation]
+    return found
+
+
+def _refused(error: Exception) -> Response:
+    match error:
+        case ValidationError():
+            return _json({"detail": schemas.problems(error)}, 422)
+        case OverloadedError():
+            return _json({"detail": str(error)}, 429, {"Retry-After": str(error.retry_after_s)})
+        case ClosedError():
+            return _json({"detail": "the service is being stopped"}, 503, {"Retry-After": "1"})
+        case TimeoutError():
+            return _json({"detail": "there was no answer in time; try fewer texts, or later"}, 504)
+        case DataError():
+            print(f"serve: {error}", flush=True)
+            return _json({"detail": "the prediction log cannot be written, and nothing is answered without it"}, 503)
+        case _:
+            raise error
+
+
+def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+def _health(service: Service, status: str, why: str | None) -> dict[str, Any]:
+    model = service.served.model
+    return {
+        "status": status, "task": model.package.task, "model": model.digest, "version": model.version, "why": why
+    }  # fmt: skip
+
+
+def _takes(kind: type[BaseModel]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
+
+
+def _described(app: FastAPI, keys: Keys) -> dict[str, Any]:
+    """OpenAPI, with the keys where some are asked for."""
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        if keys:
+            made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            for path in set(made["paths"]) - OPEN_PATHS:
+                made["paths"][path]["post"]["security"] = [{"key": []}]
+        app.openapi_schema = made
+    return app.openapi_schema

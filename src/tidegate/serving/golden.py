@@ -1,5 +1,6 @@
 """Asks a served package, in a fresh process and over HTTP, what was asked of it before."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 
 from tidegate.errors import RegistryError
 from tidegate.process import leave_no_orphans
+from tidegate.serving.settings import KEYS
 
 _AT_ONCE = 32
 """Golden texts a request."""
@@ -65,7 +67,8 @@ def served(package: Path, *, start_timeout_s: float) -> Iterator[str]:
     """
     leave_no_orphans()
     command = [sys.executable, "-m", "tidegate", "serve", str(package), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != KEYS}  # keys are for clients
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     timer = threading.Timer(start_timeout_s, process.kill)
     timer.start()
     try:
