@@ -20,7 +20,7 @@ def exponent(rows: float, p: float, tolerance: float) -> float:
 @pytest.mark.parametrize(("rows", "p", "tolerance"), [(6769, 0.1, 0.02), (20_000, 0.15, 0.02), (50_000, 0.05, 0.01)])
 def test_the_number_is_that_of_the_paper_but_for_its_rounding(rows: int, p: float, tolerance: float):
     found = budget.supports(rows=rows, discordant=p, tolerance=tolerance, alpha=0.025)
-    paper = (exponent(rows, p, tolerance) + np.log(0.025)) / np.log(2)  # 2 ** H candidates share alpha
+    paper = (exponent(rows, p, tolerance) + np.log(2 * 0.025)) / np.log(3)  # 3 ** H / 2 candidates share alpha
     assert paper * 0.95 - 1.5 <= found <= paper + 0.5
 
 

@@ -178,6 +178,18 @@ def test_a_regression_in_one_slice_under_a_better_average_is_stopped_by_the_slic
     assert "part=other" in rules.reasons(judged)[0]
 
 
+@pytest.mark.parametrize(("slices", "replicates"), [(60, 4000), (100, 1000)])
+def test_a_ruined_slice_is_found_among_however_many(slices: int, replicates: int):
+    """A resampled p-value ends at one over the replicates: times so many slices it could never be small enough."""
+    rows = {f"s{i}": 120 for i in range(slices)}
+    before = in_slices(dict.fromkeys(rows, 0.9), rows, seed=1, base=0)
+    after = in_slices(dict.fromkeys(rows, 0.95) | {"s7": 0.0}, rows, seed=2, base=0)
+    test = dataclasses.replace(TEST, replicates=replicates)
+    rule = judgement.slices(after, before, margin=0.02, minimum_rows=100, test=test)
+    assert rule.verdict == "fail"
+    assert "part=s7" in rule.sentence
+
+
 def test_an_honest_model_is_not_stopped_by_unlucky_small_slices():
     """Small slices fall by ten points by chance; of 40 honest models at most three are stopped (alpha gives one)."""
     test, stopped, unlucky = dataclasses.replace(TEST, replicates=1000), 0, 0

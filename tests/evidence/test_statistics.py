@@ -213,6 +213,30 @@ def test_the_error_by_group_is_the_sandwich_of_statsmodels():
     assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.02)
 
 
+def test_the_p_value_of_a_mean_by_group_is_that_of_statsmodels():
+    chance = np.random.default_rng(8)
+    numbers = np.repeat(np.arange(40), 6)
+    values = 0.4 * chance.normal(size=40)[numbers] + chance.normal(size=240)
+    robust = OLS(values - 0.3, np.ones(240)).fit(
+        cov_type="cluster", cov_kwds={"groups": numbers, "use_correction": False}, use_t=True
+    )
+    error = float(robust.bse[0]) * np.sqrt(40 / 39)
+    expected = stats.t.cdf((values.mean() - 0.3) / error, 39)
+    sums, sizes = np.bincount(numbers, weights=values), np.bincount(numbers).astype(float)
+    assert statistics.p_mean_below(sums, sizes, 0.3) == pytest.approx(float(expected), rel=1e-9)
+    assert statistics.p_mean_below(sums, sizes, -0.3) == pytest.approx(
+        1 - float(stats.t.cdf((-0.3 - values.mean()) / error, 39)), rel=1e-9
+    )
+
+
+def test_the_p_value_of_a_mean_has_no_floor_and_says_nothing_of_one_group():
+    ones = np.ones(60)
+    assert statistics.p_mean_below(-ones * np.linspace(0.8, 1, 60), ones, 0.0) < 1e-30
+    assert statistics.p_mean_below(-ones, ones, 0.0) == 0.0
+    assert statistics.p_mean_below(0 * ones, ones, 0.0) == 1.0
+    assert statistics.p_mean_below(-ones[:1], ones[:1], 0.0) == 1.0
+
+
 @pytest.mark.parametrize(("value", "trials"), [(0.0, 20), (1.0, 20), (0.0, 1), (1.0, 500)])
 def test_exact_share_is_that_of_statsmodels(value: float, trials: int):
     other = proportion_confint(int(value * trials), trials, alpha=0.05, method="beta")

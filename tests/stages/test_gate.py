@@ -71,15 +71,23 @@ class World:
             "comparison": {
                 "teacher": {"digest": self.compared, "robustness": {"rows": 500, "typing_errors": self.kept}}
             },
-            "training": {"gap": {"accuracy": self.gap, "macro_f1": 0.1}},
+            "training": {"gap": {"accuracy": 0.0, "macro_f1": 0.1}},
+            "distillation": {"student": {"gap": {"accuracy": 0.0, "macro_f1": 0.1}}},
+            "pruning": {"student_pruned": {"gap": {"accuracy": self.gap, "macro_f1": 0.1}, "of": "student"}},
+            "quantization": {"small_int8": {"of": "student_pruned"}, "teacher": {"of": "teacher"}},
+            "selection": {"chosen": "small_int8"},
+            "golden": [],
             "leakage": {"groups_crossing": 0, "exact_crossing": 0, "near_crossing": self.crossing},
             "task": {"task": "channels", "labels": LABELS, "slices": ["half"]},
             "champion/champion": self.pins,
         }  # fmt: skip
         for name, value in content.items():
             files.write_json(self.data / f"{name}.json", value)
-        names = ("evaluation.json", "predictions", "comparison.json", "training.json", "leakage.json", "candidate",
-                 "champion", "task.json", "test.parquet", "decision.json", "flips.csv")  # fmt: skip
+        names = (
+            "evaluation.json", "predictions", "golden.json", "comparison.json", "selection.json", "training.json",
+            "distillation.json", "pruning.json", "quantization.json", "leakage.json", "candidate", "champion",
+            "task.json", "test.parquet", "decision.json", "flips.csv",
+        )  # fmt: skip
         gate.run(settings, **{name.split(".")[0]: self.data / name for name in names})
         found: dict[str, Any] = json.loads((self.data / "decision.json").read_text())
         return found
@@ -113,11 +121,28 @@ def test_the_decision_is_bound_to_what_was_judged(world: World):
     assert decision["evidence"] == {
         **{
             f"{n}.json": files.sha256(world.data / f"{n}.json")
-            for n in ("evaluation", "comparison", "training", "leakage")
+            for n in (
+                "evaluation",
+                "comparison",
+                "selection",
+                "training",
+                "distillation",
+                "pruning",
+                "quantization",
+                "leakage",
+                "golden",
+            )
         },
         "predictions": files.digest_folder(world.data / "predictions"),
     }
     assert set(decision["rules"][0]) >= {"name", "verdict", "figure", "bound", "low", "high", "n", "unit", "sentence"}
+
+
+def test_the_gap_is_that_of_the_model_that_was_packaged(world: World):
+    world.gap = 0.9
+    decision = world.decide()
+    assert [rule["figure"] for rule in decision["rules"] if rule["name"] == "overfitting"] == [0.9]
+    assert decision["verdict"] == "fail"
 
 
 def test_a_second_run_gives_the_same_bytes(world: World):

@@ -1,8 +1,8 @@
 """How many decisions a test set supports before it is used up. Who counts them, and what follows, is for `promotion`.
 
-Each decision tells whoever made the candidate one bit, and the next candidate may be made after it. After H of them
-one of 2 ** H - 1 candidates has been looked at (C. Renggli et al., "Continuous Integration of Machine Learning Models
-with ease.ml/ci", arXiv 1903.00278, section 3.3, "fully adaptive").
+Each decision tells whoever made the candidate one of three verdicts, and the next candidate may be made after it. After H
+of them one of (3 ** H - 1) / 2 candidates has been looked at (C. Renggli et al., "Continuous Integration of Machine
+Learning Models with ease.ml/ci", arXiv 1903.00278, section 3.3, "fully adaptive", with three answers in place of two).
 """
 
 from dataclasses import asdict, dataclass
@@ -52,7 +52,7 @@ def design_effect(difference: Floats, groups: NDArray[np.intp]) -> float:
 
 
 def supports(*, rows: float, discordant: float, tolerance: float, alpha: float) -> int:
-    """The largest H such that (2 ** H - 1) candidates all keep to the tolerance with probability 1 - alpha.
+    """The largest H such that (3 ** H - 1) / 2 candidates all keep to the tolerance with probability 1 - alpha.
 
     By Bennett's inequality a mean of `rows` differences with variance at most `discordant`, each at most
     b = 1 + tolerance above its mean, exceeds that mean by the tolerance with probability at most
@@ -70,4 +70,4 @@ def supports(*, rows: float, discordant: float, tolerance: float, alpha: float) 
     b, variance = 1 + tolerance, max(discordant, 1 / max(rows, 1.0))  # no discordant row among n is no proof of none
     u = b * tolerance / variance
     exponent = rows * variance / b**2 * ((1 + u) * np.log1p(u) - u)
-    return max(1, int(np.logaddexp(0.0, np.log(alpha) + exponent) / np.log(2)))
+    return max(1, int(np.logaddexp(0.0, np.log(2 * alpha) + exponent) / np.log(3)))

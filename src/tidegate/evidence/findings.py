@@ -28,7 +28,12 @@ class Evidence:
     evaluation: Mapping[str, Any]
     predictions: Path
     comparison: Mapping[str, Any]
-    training: Mapping[str, Any]
+    trainings: Mapping[str, Mapping[str, Any]]
+    """By name of a trained model (`teacher`, the students, the pruned ones) the report of its training."""
+    made_of: Mapping[str, Mapping[str, Any]]
+    """By name of a package `of`, the trained model that it was made from."""
+    name: str
+    """The candidate's."""
     leakage: Mapping[str, Any]
     task: Mapping[str, Any]
     test: Path
@@ -81,6 +86,11 @@ class Evidence:
         recent = frame.filter(pl.col("origin") == FEEDBACK)["id"].to_list()
         marked: NDArray[np.bool_] = np.isin(self.chosen.ids, np.array(recent, dtype=np.str_))
         return marked
+
+    @property
+    def gap(self) -> float:
+        """Accuracy on train minus accuracy on validation of the model that the candidate was packaged from."""
+        return float(self.trainings[self.made_of[self.name]["of"]]["gap"]["accuracy"])
 
     @property
     def reference(self) -> str:

@@ -126,6 +126,31 @@ def mcnemar(a_right: NDArray[np.bool_], b_right: NDArray[np.bool_], groups: NDAr
     }
 
 
+def p_mean_below(sums: Floats, sizes: Floats, bound: float) -> float:
+    """One-sided p-value against "the mean is at least `bound`", rows being correlated within groups.
+
+    The mean is linearized by group (a ratio of sums) and held against t with Kish's effective groups less one as
+    degrees of freedom (A. C. Cameron and D. L. Miller, J. Human Resources 50(2), 2015). Where a resampled p-value ends
+    at one over the replicates, this one goes on, so it can be multiplied by many tests.
+
+    Args:
+        sums: (groups,) what the rows of a group add up to.
+        sizes: (groups,) rows of a group.
+
+    Returns:
+        1 where there are too few groups to say anything.
+    """
+    m, total = effective_groups(sizes), float(sizes.sum())
+    if m <= 1 or len(sums) < 2:
+        return 1.0
+    mean = float(sums.sum()) / total
+    residuals = sums - mean * sizes
+    error = np.sqrt(len(sums) / (len(sums) - 1) * float((residuals**2).sum())) / total
+    if error == 0.0:
+        return 0.0 if mean < bound else 1.0
+    return float(stats.t.cdf((mean - bound) / error, m - 1))
+
+
 def exact_share(value: float, trials: int, *, confidence: float) -> tuple[float, float]:
     """The interval of a share that was 0 or 1 in all of `trials` (C. Clopper and E. Pearson, Biometrika 26, 1934)."""
     width = ((1 - confidence) / 2) ** (1 / max(trials, 1))

@@ -69,8 +69,9 @@ class Params:
 
 
 def run(
-    params: Params, *, evaluation: Path, predictions: Path, comparison: Path, training: Path, leakage: Path,
-    candidate: Path, champion: Path, task: Path, test: Path, decision: Path, flips: Path,
+    params: Params, *, evaluation: Path, predictions: Path, golden: Path, comparison: Path, selection: Path,
+    training: Path, distillation: Path, pruning: Path, quantization: Path, leakage: Path, candidate: Path,
+    champion: Path, task: Path, test: Path, decision: Path, flips: Path,
 ) -> None:  # fmt: skip
     """Judges the candidate and writes the decision, bound to the digests of all that was judged."""
     from tidegate.evidence.findings import Evidence
@@ -79,24 +80,29 @@ def run(
     from tidegate.pipeline import recipe
     from tidegate.report import rules_table
 
+    reports = (evaluation, comparison, selection, training, distillation, pruning, quantization, leakage)
+    found = {path.stem: files.read_json(path) for path in reports}
     evidence = Evidence(
-        evaluation=files.read_json(evaluation), predictions=predictions, comparison=files.read_json(comparison),
-        training=files.read_json(training), leakage=files.read_json(leakage), task=files.read_json(task),
-        test=test, candidate=files.digest_folder(candidate), champion=files.read_json(champion / "champion.json"),
+        evaluation=found["evaluation"], predictions=predictions, comparison=found["comparison"],
+        trainings={"teacher": found["training"], **found["distillation"], **found["pruning"]},
+        made_of=found["quantization"], name=found["selection"]["chosen"], leakage=found["leakage"],
+        task=files.read_json(task), test=test, candidate=files.digest_folder(candidate),
+        champion=files.read_json(champion / "champion.json"),
     )  # fmt: skip
     evidence.check()
-    judged, scored = list(rules_of(params, evidence)), evidence.evaluation
+    judged, scored, counted = list(rules_of(params, evidence)), evidence.evaluation, budget_of(params, evidence)
     content = {
         "task": evidence.task["task"], "mode": params.mode, "verdict": combine(judged), "reasons": reasons(judged),
         "candidate": evidence.candidate, "recipe": recipe("select")["digest"],
         "champion": evidence.digest_of("champion"), "best": evidence.digest_of("best"),
-        "test": {"digest": scored["test_digest"], "rows": scored["rows"], "groups": scored["groups"],
-                 "supports": (counted := budget_of(params, evidence)).supports, "budget": counted.as_json()},
+        "test": {
+            "digest": scored["test_digest"], "rows": scored["rows"], "groups": scored["groups"],
+            "supports": counted.supports, "budget": counted.as_json(),
+        },
         "rules": [rule.as_json() for rule in judged],
-        "evidence": {path.name: _digest(path) for path in (evaluation, predictions, comparison, training, leakage)},
+        "evidence": {path.name: _digest(path) for path in (*reports, predictions, golden)},
     }  # fmt: skip
-    champion_said = evidence.predicted_by("champion") if evidence.comparable("champion") else None
-    write_flips(flips, evidence.chosen, champion_said)
+    write_flips(flips, evidence.chosen, evidence.predicted_by("champion") if evidence.comparable("champion") else None)
     files.write_json(decision, content)
     print(rules_table(content))
 
@@ -109,7 +115,7 @@ def budget_of(params: Params, evidence: "Evidence") -> "Budget":
     """How many decisions the test set supports, as far as the candidate and the one it is compared with show."""
     from tidegate.evidence import judgement
 
-    tolerance = params.best_margin or params.champion_margin
+    tolerance = params.champion_margin if params.best_margin is None else params.best_margin
     return judgement.budget(
         evidence.chosen, evidence.predicted_by(evidence.reference), against=evidence.reference, tolerance=tolerance,
         test=_test(params),
@@ -213,7 +219,7 @@ def _measured(params: Params, evidence: "Evidence") -> Iterator["Rule"]:
 
     scored = evidence.evaluation["models"]["candidate"]
     crossing = sum(evidence.leakage[key] for key in ("groups_crossing", "exact_crossing", "near_crossing"))
-    latency, gap = scored["latency"], evidence.training["gap"]["accuracy"]
+    latency, gap = scored["latency"], evidence.gap
     ceilings = (
         ("latency", "The 95th percentile of one text", latency["single_ms"]["p95"], params.latency_ceiling_ms, "ms"),
         ("size", "The package", scored["bytes"] / 1e6, params.size_ceiling_mb, "MB"),
