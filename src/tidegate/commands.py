@@ -61,6 +61,8 @@ def status(root: Path) -> None:
     if (root / "data" / "decision.json").exists():
         decision = promotion.read_decision(root)
         print(f"decision   {decision['verdict']} on {decision['candidate'][:12]}: {'; '.join(decision['reasons'])}")
+        if decision["task"] != task:
+            print(f"           (it is about task {decision['task']!r}: run `make repro`)")
         spent, allowed = promotion.budget(decision, standing, how)
         print(f"test set   {decision['test']['digest'][:12]} decided about {spent} of the {allowed} candidates it can")
         if how.policy == "manual" and (until := standing.approved_until.get(digest_json(decision))):

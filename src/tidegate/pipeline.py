@@ -3,6 +3,7 @@
 It runs nothing, and decides nothing about what is stale: DVC does.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tidegate import params as parameters
 from tidegate.errors import PipelineError
 from tidegate.files import digest_json
 
@@ -118,6 +120,31 @@ def recipe(stage: str, *, root: Path | None = None) -> dict[str, Any]:
             raise PipelineError("dvc.lock", f"has no entry of stage {name!r}", "Run `dvc repro`")
         _add_entry(content, locked[name], made)
     return {**content, "digest": digest_json(content)}
+
+
+def changed_since(root: Path) -> list[str]:
+    """The code and params of `root` that are not those that `dvc.lock` says the stages ran with."""
+    found: set[str] = set()
+    for entry in read_lock(root).values():
+        for dep in entry.get("deps", ()):
+            if dep["path"].endswith(".py") and md5(root / dep["path"]) != dep["md5"]:
+                found.add(dep["path"])
+        for file, values in entry.get("params", {}).items():
+            now = parameters.load(root / file)
+            found.update(f"{key} of {file}" for key, value in values.items() if _at(now, key) != value)
+    return sorted(found)
+
+
+def md5(path: Path) -> str | None:
+    """The digest that `dvc.lock` has of a file; None where there is none."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() if path.exists() else None
+
+
+def _at(content: Any, key: str) -> Any:
+    """The value under a dotted key; None where there is none."""
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return content
 
 
 def _add_entry(content: dict[str, dict[str, Any]], entry: Mapping[str, Any], made: list[str]) -> None:

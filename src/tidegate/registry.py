@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidegate import registry_state
-from tidegate.errors import RegistryError
+from tidegate.errors import BusyError, RegistryError
 from tidegate.files import replacing, var_folder
 from tidegate.registry_state import (
     DECISION,
@@ -214,9 +214,23 @@ def _make_tables(uri: str) -> None:
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """One writer at a time, over all worktrees of the clone."""
-    from filelock import FileLock
+def locked(name: str = "registry") -> Iterator[None]:
+    """One at a time, over all worktrees of the clone.
 
-    with FileLock(var_folder() / "registry.lock", timeout=600, is_singleton=True):
+    Args:
+        name: `registry`, for the moments in which log and registry are written; `promote`, for a whole promotion,
+            which may take a minute and should hold up no rollback.
+
+    Raises:
+        BusyError: somebody holds it for ten minutes.
+    """
+    from filelock import FileLock, Timeout
+
+    path = var_folder() / f"{name}.lock"
+    try:
+        held = FileLock(path, timeout=600, is_singleton=True).acquire()
+    except Timeout:
+        remedy = "See which process it is (`fuser` on that file) and wait for it, or stop it, and run again"
+        raise BusyError(f"the lock {path}", "has been held by another run for ten minutes", remedy) from None
+    with held:
         yield

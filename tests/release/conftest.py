@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tidegate import files, package_store, registry
+from tidegate import files, package_store, pipeline, registry
 from tidegate.files import digest_folder, digest_json, read_json, write_json
-from tidegate.release import log, people, promotion
+from tidegate.release import log, people, promotion, standing
 
 PARAMS = """\
 ingest: {task: channels}
@@ -24,6 +25,8 @@ promote:
   figure_tolerance: 0.001
   start_timeout_s: 60
 """
+SERVE = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["serve"]
+PARAMS += yaml.safe_dump({"serve": SERVE})
 
 
 @dataclass
@@ -60,15 +63,26 @@ class World:
         digest = digest_folder(self.data / "candidate")
         decision = {
             "task": "channels", "verdict": verdict, "reasons": [f"{candidate} is judged"], "candidate": digest,
-            "recipe": f"recipe of {candidate}", "champion": champion, "best": None, "rules": [],
-            "test": {"digest": test, "rows": 10, "groups": 5, "supports": 9},
+            "recipe": f"recipe of {candidate}", "champion": champion, "best": self.best(), "rules": [],
+            "test": {"digest": test, "rows": 10, "groups": 5, "supports": others.pop("test_supports", 9)},
             "evidence": {
                 "evaluation.json": files.sha256(self.data / "evaluation.json"),
                 "predictions": digest_folder(self.data / "predictions"),
             },
         }  # fmt: skip
-        write_json(self.data / "decision.json", {**decision, **others})
+        self.rule({**decision, **others})
         return digest
+
+    def rule(self, decision: dict[str, Any]) -> None:
+        """Writes a decision as the gate does, in a run that `dvc.lock` tells of."""
+        write_json(self.data / "decision.json", decision)
+        out = {"path": "data/decision.json", "md5": pipeline.md5(self.data / "decision.json")}
+        lock = yaml.safe_load(path.read_text()) if (path := self.root / "dvc.lock").exists() else {"stages": {}}
+        lock["stages"]["gate"] = {"outs": [out]}
+        path.write_text(yaml.safe_dump({"schema": "2.0", **lock}))
+
+    def best(self, task: str = "channels") -> str | None:
+        return standing.of(log.entries(task)).best
 
     def decision(self) -> str:
         """The digest of the decision that stands in the checkout."""
@@ -87,6 +101,15 @@ class World:
 
     def rollback(self, to: int | None = None) -> str:
         return people.rollback(self.root, to=to, by="ada", why="it is rude")
+
+    def rollback_despite(self, error: type[Exception]) -> str:
+        """A rollback that has something else to complain of and does its work all the same; the champion now."""
+        with pytest.raises(error):
+            self.rollback()
+        return str(self.aliases()["champion"])
+
+    def use_task(self, task: str) -> None:
+        (self.root / "params.yaml").write_text(PARAMS.replace("task: channels", f"task: {task}"))
 
     def policy(self, policy: str) -> None:
         (self.root / "params.yaml").write_text(PARAMS.replace("policy: auto", f"policy: {policy}"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tidegate.errors import RegistryError
 from tidegate.release import log
 
 
@@ -34,6 +35,7 @@ def test_an_entry_says_what_happened_who_when_and_why(var: Path, monkeypatch: py
     log.append("channels", "rejected", candidate="c2", why=["rude"], by="grace")
     first, second = log.entries("channels")
     assert first.pop("at") <= second.pop("at") <= log.now()
+    assert first.pop("seal") != second.pop("seal")
     assert first == {
         "event": "promoted", "candidate": "c1", "previous": "c0", "decision": "c1", "by": "ada", "why": ["better: é"]
     }  # fmt: skip
@@ -81,6 +83,28 @@ def test_a_line_that_is_no_entry_is_passed_over(var: Path, line: str) -> None:
     with log_of(var).open("a") as stream:
         stream.write(line + "\n")
     assert candidates() == ["c1"]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_line_that_was_changed_is_found_and_named(var: Path, number: int) -> None:
+    for candidate in ("c1", "c2", "c3"):
+        note(candidate)
+    lines = log_of(var).read_text().splitlines()
+    lines[number] = lines[number].replace("better", "bettor")
+    log_of(var).write_text("\n".join(lines) + "\n")
+    with pytest.raises(RegistryError, match=rf"line {number + 1} of .*channels\.jsonl: was changed"):
+        candidates()
+
+
+@pytest.mark.parametrize("damage", ["taken out", "made unreadable"])
+def test_a_line_that_is_missing_between_others_is_noticed(var: Path, damage: str) -> None:
+    for candidate in ("c1", "c2", "c3"):
+        note(candidate)
+    first, second, third = log_of(var).read_text().splitlines()
+    kept = [first, third] if damage == "taken out" else [first, second[:-2], third]
+    log_of(var).write_text("\n".join(kept) + "\n")
+    with pytest.raises(RegistryError, match="or a line before it is missing"):
+        candidates()
 
 
 def test_earlier_lines_are_never_touched(var: Path) -> None:

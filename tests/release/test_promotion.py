@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tidegate import package_store, registry
+from tidegate import package_store, pipeline, registry
 from tidegate.errors import BudgetError, DataError, PackageError, RegistryError, StaleDecisionError
 from tidegate.files import digest_folder, digest_json, read_json, write_json
 from tidegate.registry_state import DECISION
-from tidegate.release import dossier, log, promotion, recording, settings, trees
+from tidegate.release import dossier, log, people, promotion, recording, settings, trees
 from tidegate.release.standing import Standing
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
@@ -60,10 +61,30 @@ NOON, ONE = "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"
 def intent(standing: Standing, *, supports: int = 3, how: dict[str, Any] | None = None, **others: Any) -> str:
     """Of a decision on C, at noon."""
     test = {"digest": "t", "supports": supports}
-    decision = {"verdict": "pass", "candidate": C, "champion": None, "recipe": "r", "test": test, **others}
-    approved = {digest_json(decision): until for until in standing.approved_until.values()}
-    standing.approved_until = approved
+    decision = {
+        "verdict": "pass",
+        "candidate": C,
+        "champion": None,
+        "best": None,
+        "recipe": "r",
+        "test": test,
+        **others,
+    }
+    standing.approved_until = {digest_json(decision): until for until in standing.approved_until.values()}
+    standing.decisions.setdefault(C, digest_json(decision))
     return promotion.intent(decision, standing, settings.Settings(**HOW | (how or {})), now=NOON)
+
+
+@pytest.mark.parametrize("best", [None, B])
+def test_what_was_not_compared_with_the_best_ever_is_not_promoted(best: str | None) -> None:
+    with pytest.raises(StaleDecisionError, match="best ever"):
+        intent(Standing(best=A), best=best)
+    assert intent(Standing(best=A), best=A) == "promote"
+
+
+def test_an_older_pass_does_not_override_a_later_decision() -> None:
+    with pytest.raises(StaleDecisionError, match="is not the latest one on it"):
+        intent(Standing(decisions={C: "a later one"}))
 
 
 @pytest.mark.parametrize("denied", [C, "r"])
@@ -268,6 +289,7 @@ def test_what_is_not_promoted_is_not_served_first(world: Any, monkeypatch: pytes
 
 
 STEPS: list[tuple[Any, str, int]] = [
+    (promotion, "check_run", 1),
     (promotion, "check_candidate", 1),
     (dossier, "check", 1),
     (package_store, "store", 1),
@@ -385,6 +407,68 @@ def test_one_byte_of_a_stored_package_and_it_is_refused_by_name(world: Any) -> N
         world.promote()
 
 
+def test_a_decision_that_the_gate_did_not_write_is_refused(world: Any) -> None:
+    world.decide(verdict="fail")
+    path = world.data / "decision.json"
+    path.write_text(path.read_text().replace('"fail"', '"pass"'))
+    with pytest.raises(StaleDecisionError, match="is not what the gate wrote"):
+        world.promote()
+    assert world.everything() == ({}, {}, [], [])
+
+
+def test_a_decision_of_another_task_is_refused(world: Any) -> None:
+    world.decide()
+    world.use_task("reviews")
+    with pytest.raises(StaleDecisionError, match=r"is about task 'channels', params\.yaml names 'reviews'"):
+        world.promote()
+
+
+def test_a_tree_that_changed_since_it_ran_is_refused(world: Any) -> None:
+    world.decide()
+    (world.root / "model.py").write_text("as it ran")
+    lock = yaml.safe_load((world.root / "dvc.lock").read_text())
+    lock["stages"]["train"] = {"deps": [{"path": "model.py", "md5": pipeline.md5(world.root / "model.py")}]}
+    (world.root / "dvc.lock").write_text(yaml.safe_dump(lock))
+    (world.root / "model.py").write_text("edited while it ran")
+    with pytest.raises(StaleDecisionError, match=r"has changed since it ran: model\.py"):
+        world.promote()
+    (world.root / "model.py").write_text("as it ran")
+    assert world.promote() == "promote"
+
+
+def test_a_damaged_package_of_another_stands_in_nobodys_way(world: Any, var: Path, migrated_database: Path) -> None:
+    first, second = world.crowned("c1", "c2")
+    other = world.decide("c3", verdict="fail", champion=second)
+    world.promote()
+    lose_registry(var, migrated_database)
+    (package_store.folder_of(other) / "package.json").write_text("{}")
+    with pytest.raises(PackageError, match=other[:12]):
+        world.promote()
+    assert world.aliases() == {"champion": second, "best": second}
+    shutil.rmtree(package_store.folder_of(other))
+    shutil.rmtree(world.data / "candidate")
+    assert world.rollback_despite(RegistryError) == first
+
+
+def test_evidence_that_was_tampered_with_while_it_waited_is_not_promoted(world: Any) -> None:
+    world.policy("manual")
+    digest = world.decide()
+    world.promote()
+    path = dossier.folder_of(world.decision()) / "evaluation.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(PackageError, match=r"evaluation\.json: is not the file that the gate judged"):
+        people.approve(world.root, digest, by="ada", why="")
+    assert world.aliases() == {"challenger": digest}
+
+
+def test_what_a_test_set_has_left_is_told_before_it_is_spent(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("c1", "c2", "c3", "c4"):
+        world.decide(name, verdict="fail", test_supports=5)
+        world.promote()
+        told = capsys.readouterr().out
+        assert ("has decided about 4 of the 5 candidates" in told) == (name == "c4")
+
+
 def test_two_at_once_promote_once(world: Any) -> None:
     digest = world.decide()
     code = (
@@ -404,7 +488,8 @@ def test_two_at_once_promote_once(world: Any) -> None:
 def test_two_tasks_do_not_see_each_other(world: Any) -> None:
     first = world.decide("c1")
     world.promote()
-    second = world.decide("c2", task="reviews")
+    world.use_task("reviews")
+    second = world.decide("c2", task="reviews", best=None)
     assert world.promote() == "promote"
     assert world.aliases() == {"champion": first, "best": first}
     reviews = registry.read(world.uri, "reviews")
@@ -461,7 +546,6 @@ def test_a_real_package_is_served_and_promoted(
     rows = Package.load(folder).predict(["good", "a bad book"]).tolist()
     asked = [{"text": text, "probabilities": row} for text, row in zip(["good", "a bad book"], rows, strict=True)]
     write_json(world.data / "golden.json", asked)
-    decision = read_json(world.data / "decision.json") | {"candidate": digest_folder(folder)}
-    write_json(world.data / "decision.json", decision)
+    world.rule(read_json(world.data / "decision.json") | {"candidate": digest_folder(folder)})
     assert world.promote() == "promote"
     assert world.aliases()["champion"] == digest_folder(folder)

@@ -47,6 +47,7 @@ A, B = [judged("a"), promoted("a")], [judged("b"), promoted("b")]
         ([*A, judged("b"), promoted("b", best=False)], "b", "a", None, "a"),
         ([*A, judged("b"), rejected("b")], "a", "a", None, None),
         ([*A, *B, rolled_back("b", "a")], "a", "a", None, None),
+        ([*A, judged("b"), promoted("b", best=False), rejected("a")], "b", "b", None, None),  # no best is left
         ([*A, *B, rolled_back("b", "a"), judged("b")], "a", "a", None, None),  # denied: no challenger either
         ([*A, *B, rolled_back("b", "a"), judged("again")], "a", "a", None, None),  # of a denied recipe
         ([*A, *B, rolled_back("b", "a"), judged("c")], "a", "a", "c", None),
@@ -55,6 +56,7 @@ A, B = [judged("a"), promoted("a")], [judged("b"), promoted("b")]
         ([*A, judged("a")], "a", "a", None, None),  # the champion judged against itself
         ([found("a", "best", "champion")], "a", "a", None, None),
         ([found("a", "best"), found("b", "champion")], "b", "a", None, None),
+        ([found("b", "champion")], "b", "b", None, None),
         ([found("a", "best")], None, "a", None, None),
     ],
 )
@@ -90,6 +92,19 @@ def test_a_sibling_that_is_put_back_leaves_their_recipe_denied() -> None:
 def test_a_test_set_counts_each_candidate_once() -> None:
     entries = [judged("a"), judged("a"), judged("b"), judged("a", test="other")]
     assert standing.of(entries).judged_on == {"t": {"a", "b"}, "other": {"a"}}
+
+
+def test_all_recipes_of_a_denied_candidate_are_denied() -> None:
+    again = {**judged("b"), "recipe": "another"}
+    now = standing.of([*A, *B, again, rolled_back("b", "a")])
+    assert now.denial("b by other hardware", "rb")
+    assert now.denial("b by other hardware", "another")
+
+
+def test_a_new_champion_ends_every_approval() -> None:
+    approved = {"event": "approved", "candidate": "b", "decision": "on b", "until": "later"}
+    assert standing.of([*A, judged("b"), approved]).approved_until == {"on b": "later"}
+    assert standing.of([*A, judged("b"), approved, judged("c"), promoted("c")]).approved_until == {}
 
 
 def test_an_approval_is_one_of_a_decision() -> None:

@@ -57,5 +57,5 @@ def test_before_the_first_commit_there_is_a_tree_all_the_same(tmp_path: Path, gi
 
 
 def test_what_git_refuses_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="`git status` failed"):
+    with pytest.raises(DataError, match="`git add` failed"):
         trees.keep(tmp_path / "..", "d1")

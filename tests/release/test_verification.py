@@ -42,7 +42,7 @@ def registered(world: Any, package_folder: Callable[..., Path], monkeypatch: pyt
     decision["candidate"] = digest_folder(package)
     decision["evidence"]["evaluation.json"] = sha256(world.data / "evaluation.json")
     decision["test"] |= {"digest": sha256(rows), "rows": 6}
-    write_json(world.data / "decision.json", decision)
+    world.rule(decision)
     assert world.promote() == "promote"
     world.rows = rows
     return world

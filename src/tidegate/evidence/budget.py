@@ -1,7 +1,7 @@
 """How many decisions a test set supports before it is used up. Who counts them, and what follows, is for `promotion`.
 
-Each decision tells whoever made the candidate one of three verdicts, and the next candidate may be made after it. After H
-of them one of (3 ** H - 1) / 2 candidates has been looked at (C. Renggli et al., "Continuous Integration of Machine
+Each decision tells whoever made the candidate one of three verdicts, and the next candidate may be made after it. After
+H of them one of (3 ** H - 1) / 2 candidates has been looked at (C. Renggli et al., "Continuous Integration of Machine
 Learning Models with ease.ml/ci", arXiv 1903.00278, section 3.3, "fully adaptive", with three answers in place of two).
 """
 

@@ -115,7 +115,8 @@ def _slice(name: str, a: Predictions, b: Predictions, margin: float, minimum_row
     low, high = found.interval(test.confidence) or (None, None)
     figure = Figure(value=found.value, low=low, high=high, rows=len(a.ids))
     better = (a.predicted == a.actual) * 1.0 - (b.predicted == b.actual)
-    sums, sizes = np.bincount(a.group_numbers, weights=better), np.bincount(a.group_numbers).astype(np.float64)
+    sums = np.bincount(a.group_numbers, weights=better).astype(np.float64)
+    sizes = np.bincount(a.group_numbers).astype(np.float64)
     harmed = statistics.p_mean_below(sums, sizes, -margin)
     return Slice(name=name, difference=figure, p_harmed=harmed, judged=len(a.ids) >= minimum_rows)
 

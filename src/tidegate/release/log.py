@@ -1,7 +1,8 @@
 """The append-only log of a task, in `var/`: what was judged, promoted, approved, rejected and rolled back.
 
-It is the truth about what is in service: aliases keep no history and can be lost, this can be read again. What
-follows from its entries is in `standing`.
+It is the truth about what is in service: aliases keep no history and can be lost, this can be read again. Each line is
+sealed: its seal is a digest of the line and of the seal before, so a line that was changed, or taken out from between
+others, is found and named. What follows from the entries is in `standing`.
 """
 
 import json
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from tidegate.files import var_folder
+from tidegate.errors import RegistryError
+from tidegate.files import digest_json, var_folder
 
 Event = Literal["found", "judged", "promoted", "approved", "rejected", "rolled_back"]
 Entry = dict[str, Any]
@@ -25,6 +27,8 @@ def append(task: str, event: Event, *, candidate: str, why: list[str], by: str |
         more: what the event is about, by name; JSON.
     """
     entry = {"at": now(), "event": event, "candidate": candidate, "by": by or _user(), "why": why, **more}
+    before = [known["seal"] for known in entries(task)][-1:]
+    entry["seal"] = _seal(entry, before[0] if before else "")
     path = _path(task)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as stream:
@@ -43,15 +47,28 @@ def append_once(task: str, event: Event, *, decision: str, **more: Any) -> None:
 
 
 def entries(task: str) -> Iterator[Entry]:
-    """The entries of a task, the oldest first; what is no entry, such as a line torn by a kill, is passed over."""
-    path = _path(task)
-    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+    """The entries of a task, the oldest first; a line torn by a kill is passed over.
+
+    Raises:
+        RegistryError: a line is not what was written, or one before it is missing; names it.
+    """
+    path, seal = _path(task), ""
+    for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), start=1):
         try:
             entry = json.loads(line)
         except ValueError:
+            continue  # torn; were it damaged, the next line's seal would not fit
+        if not (isinstance(entry, dict) and {"event", "candidate"} <= set(entry)):
             continue
-        if isinstance(entry, dict) and {"event", "candidate"} <= set(entry):
-            yield entry
+        if entry.get("seal") != _seal(entry, seal):
+            cause = "was changed after it was written, or a line before it is missing"
+            raise RegistryError(f"line {number} of {path}", cause, "Restore the file from a backup of var/")
+        seal = entry["seal"]
+        yield entry
+
+
+def _seal(entry: Entry, before: str) -> str:
+    return digest_json([before, {key: value for key, value in entry.items() if key != "seal"}])
 
 
 def now() -> str:

@@ -28,10 +28,12 @@ def approve(root: Path, digest: str, *, by: str, why: str) -> Intent:
         digest: of the candidate, or its beginning.
 
     Raises:
-        RegistryError: no such candidate was judged, it did not pass, or it is denied.
+        RegistryError: no such candidate was judged, it did not pass, or it is denied; or, by its kinds, it was compared
+            with another champion, or its test set is used up.
     """
     how, task = settings.read(root), settings.task_of(root)
-    with registry.locked():
+    _check_name(by)
+    with registry.locked("promote"):
         now = standing.of(log.entries(task))
         candidate = _judged(now, digest, task)
         decision = dossier.read(now.decisions[candidate])
@@ -42,10 +44,12 @@ def approve(root: Path, digest: str, *, by: str, why: str) -> Intent:
         if denial := now.denial(candidate, decision["recipe"]):
             remedy = "Change data, params or code, and run `make repro`"
             raise RegistryError(what, f"cannot be approved: it, or its recipe, was {denial}", remedy)
+        promotion.intent(decision, now, how, now=log.now())  # what cannot follow now is not approved for later
         until = log.at(time.time() + 3600 * how.approval_hours)
-        log.append(
-            task, "approved", candidate=candidate, decision=digest_json(decision), until=until, by=by, why=[why]
-        )  # fmt: skip
+        with registry.locked():
+            log.append(
+                task, "approved", candidate=candidate, decision=digest_json(decision), until=until, by=by, why=[why]
+            )  # fmt: skip
         return promotion.settle(how, decision, new=True)
 
 
@@ -56,15 +60,16 @@ def reject(root: Path, digest: str, *, by: str, why: str) -> None:
         RegistryError: no such candidate was judged, or it is the champion.
     """
     how, task = settings.read(root), settings.task_of(root)
+    _check_name(by)
     with registry.locked():
         now = standing.of(log.entries(task))
         candidate = _judged(now, digest, task)
         if candidate == now.champion:
             remedy = "Use `python -m tidegate rollback`, which puts another one in its place"
             raise RegistryError(f"candidate {candidate[:12]}", "is the champion", remedy)
-        log.append(task, "rejected", candidate=candidate, recipe=now.recipes.get(candidate), by=by, why=[why])
+        log.append(task, "rejected", candidate=candidate, by=by, why=[why])
         reconciling.reconcile(how.uri(), task)
-    print(f"reject: {candidate[:12]} and its recipe {short(now.recipes.get(candidate))} will not become champion")
+    print(f"reject: {candidate[:12]} and what comes of its recipe will not become champion")
 
 
 def rollback(root: Path, *, to: int | None, by: str, why: str) -> str:
@@ -83,30 +88,42 @@ def rollback(root: Path, *, to: int | None, by: str, why: str) -> str:
         PackageError: its package is damaged.
     """
     uri, task = settings.read(root).uri(), settings.task_of(root)
+    _check_name(by)
     with registry.locked():
         reconciling.begin(uri, task)
-        state = registry.read(uri, task)
-        last = list(log.entries(task))[-1:]
+        state, last = registry.read(uri, task), list(log.entries(task))[-1:]
         now = standing.of(log.entries(task))
-        target = now.champion if _is_unfinished(last, state) else _target(now, state, to, task)
-        if target is None or now.champion is None:
-            cause = "has no earlier champion to go back to"
-            raise RegistryError(f"task {task!r}", cause, "Name one with --to; `python -m tidegate status` lists them")
-        package_store.checked(target)
-        demoted = last[0]["candidate"] if target == now.champion else now.champion
-        if target != now.champion:
-            log.append(
-                task, "rolled_back", candidate=demoted, recipe=now.recipes.get(demoted), to=target, by=by, why=[why]
-            )  # fmt: skip
+        if _is_unfinished(last, state) and to in (None, _number(state, now.champion)):
+            demoted, target = last[0]["candidate"], last[0]["to"]
+        else:
+            demoted, target = _exchange(now, state, to, task)
+            log.append(task, "rolled_back", candidate=demoted, to=target, by=by, why=[why])
         reconciling.reconcile(uri, task)
     print(f"rollback: {short(target)} is the champion of {task}; {short(demoted)} and its recipe are denied")
-    return target
+    return str(target)
 
 
 def _is_unfinished(last: list[log.Entry], state: State) -> bool:
-    """Whether the last entry is a rollback that the alias does not follow yet."""
+    """Whether the last entry is a rollback that the alias does not follow yet: it still names who was taken back."""
     champion = state.alias("champion")
-    return bool(last) and last[0]["event"] == "rolled_back" and (champion is None or champion.digest != last[0]["to"])
+    return bool(
+        last and last[0]["event"] == "rolled_back" and champion and champion.digest == last[0]["candidate"]
+    )  # fmt: skip
+
+
+def _number(state: State, digest: str | None) -> int | None:
+    version = state.of_digest(digest) if digest else None
+    return version.number if version else None
+
+
+def _exchange(now: Standing, state: State, to: int | None, task: str) -> tuple[str, str]:
+    """Who is taken back, and who takes its place."""
+    target = _target(now, state, to, task)
+    if target is None or now.champion is None:
+        cause = "has no earlier champion to go back to"
+        raise RegistryError(f"task {task!r}", cause, "Name one with --to; `python -m tidegate status` lists them")
+    package_store.checked(target)
+    return now.champion, target
 
 
 def _target(now: Standing, state: State, to: int | None, task: str) -> str | None:
@@ -122,6 +139,11 @@ def _target(now: Standing, state: State, to: int | None, task: str) -> str | Non
     if version.digest == now.champion:
         raise RegistryError(what, "is the champion already", "There is nothing to roll back")
     return version.digest
+
+
+def _check_name(by: str) -> None:
+    if not by.strip():
+        raise RegistryError("--by", "names nobody", "Say who says so: it stands in the log")
 
 
 def _judged(now: Standing, digest: str, task: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from tidegate import package_store, params, registry
+from tidegate import package_store, params, pipeline, registry
 from tidegate.errors import BudgetError, PackageError, RegistryError, StaleDecisionError
 from tidegate.files import digest_folder, digest_json, read_json
 from tidegate.release import dossier, log, reconciling, settings, trees
@@ -26,7 +26,7 @@ def read_decision(root: Path) -> dict[str, Any]:
     Raises:
         DataError: it is missing or damaged.
     """
-    keys = ("task", "verdict", "reasons", "candidate", "champion", "recipe", "test", "evidence")
+    keys = ("task", "verdict", "reasons", "candidate", "champion", "best", "recipe", "test", "evidence")
     return dict(read_json(root / "data" / "decision.json", *keys))
 
 
@@ -46,7 +46,8 @@ def intent(decision: Mapping[str, Any], standing: Standing, how: Settings, *, no
         now: the time, as `log.now` has it.
 
     Raises:
-        StaleDecisionError: the candidate passed against another champion than the present one.
+        StaleDecisionError: the candidate passed against another champion or best ever than the present one, or a later
+            decision on it stands.
         BudgetError: the test set has decided about more candidates than it can.
     """
     if standing.champion == decision["candidate"]:
@@ -55,21 +56,22 @@ def intent(decision: Mapping[str, Any], standing: Standing, how: Settings, *, no
         return "keep"
     if standing.denial(decision["candidate"], decision["recipe"]):
         return "denied"
-    _hold_to_champion(decision, standing)
+    _hold_to_now(decision, standing)
     _hold_to_budget(decision, standing, how)
     if how.policy == "manual" and now >= standing.approved_until.get(digest_json(decision), ""):
         return "wait"
     return "promote"
 
 
-def _hold_to_champion(decision: Mapping[str, Any], standing: Standing) -> None:
-    if standing.champion != decision["champion"]:
-        raise StaleDecisionError(
-            f"the decision on candidate {decision['candidate'][:12]}",
-            f"compared it with champion {short(decision['champion'])}, but the champion is {short(standing.champion)} "
-            "now",
-            "Run `make repro`: it compares with the present one",
-        )
+def _hold_to_now(decision: Mapping[str, Any], standing: Standing) -> None:
+    what = f"the decision on candidate {decision['candidate'][:12]}"
+    for role, words in (("champion", "champion"), ("best", "best ever")):
+        then, present = decision[role], getattr(standing, role)
+        if then != present:
+            cause = f"compared it with {words} {short(then)}, but the {words} is {short(present)} now"
+            raise StaleDecisionError(what, cause, "Run `make repro`: it compares with the present one")
+    if standing.decisions.get(decision["candidate"]) != digest_json(decision):
+        raise StaleDecisionError(what, "is not the latest one on it", "Run `make repro`, which decides anew")
 
 
 def budget(decision: Mapping[str, Any], standing: Standing, how: Settings) -> tuple[int, int]:
@@ -80,12 +82,17 @@ def budget(decision: Mapping[str, Any], standing: Standing, how: Settings) -> tu
 
 def _hold_to_budget(decision: Mapping[str, Any], standing: Standing, how: Settings) -> None:
     spent, allowed = budget(decision, standing, how)
-    test = f"the test set {decision['test']['digest'][:12]}"
     if spent > allowed:
+        test = f"the test set {decision['test']['digest'][:12]}"
         cause = f"has decided about {spent} candidates, and {allowed} are all that it can without being fitted to"
         raise BudgetError(test, cause, f"{_REFRESH}; nothing was promoted")
-    if spent > _WARN_FROM * allowed:
-        print(f"promote: {test} has decided about {spent} of the {allowed} candidates that it can. Soon: {_REFRESH}")
+
+
+def _warn_of_budget(decision: Mapping[str, Any], standing: Standing, how: Settings) -> None:
+    spent, allowed = budget(decision, standing, how)
+    if allowed > 1 and spent >= _WARN_FROM * allowed:
+        test = f"the test set {decision['test']['digest'][:12]}"
+        print(f"promote: {test} has decided about {spent} of the {allowed} candidates that it can. {_REFRESH}")
 
 
 _REFRESH = (
@@ -109,32 +116,44 @@ def promote(root: Path) -> Intent:
         RegistryError: the served candidate does not answer as it was evaluated.
     """
     how, decision = settings.read(root), read_decision(root)
-    with registry.locked():
-        reconciling.begin(how.uri(), decision["task"])
+    with registry.locked("promote"):
+        with registry.locked():
+            reconciling.begin(how.uri(), decision["task"])
+            reconciling.reconcile(how.uri(), decision["task"], strict=False)  # whatever is wrong with this candidate
         return settle(how, decision, new=_take_in(root, decision))
 
 
 def settle(how: Settings, decision: Mapping[str, Any], *, new: bool) -> Intent:
     """Ends with the registry as a decision says that was taken in; it needs no checkout, only `var/`.
 
-    The lock of the registry is held by the caller.
+    The lock `promote` is held by the caller. That of the registry is held here, but not while the candidate proves
+    itself in service: what stands is looked at again afterwards.
     """
-    task = decision["task"]
-    standing = reconciling.reconcile(how.uri(), task)
+    uri, task = how.uri(), decision["task"]
+    with registry.locked():
+        standing = reconciling.reconcile(uri, task)
+    if new:
+        _warn_of_budget(decision, standing, how)
     what = intent(decision, standing, how, now=log.now())
     if what == "promote":
         folder = dossier.folder_of(digest_json(decision))
-        package = package_store.checked(decision["candidate"])
-        prove_in_service(package, read_json(folder / "golden.json"), how)
-        log.append_once(
-            task, "promoted", decision=digest_json(decision), candidate=decision["candidate"],
-            previous=decision["champion"], recipe=decision["recipe"], best=is_best_ever(folder),
-            why=decision["reasons"],
-        )  # fmt: skip
-        reconciling.reconcile(how.uri(), task)
+        dossier.check(folder, decision, what=str(folder))
+        prove_in_service(package_store.checked(decision["candidate"]), read_json(folder / "golden.json"), how)
+        with registry.locked():
+            what = intent(decision, reconciling.reconcile(uri, task), how, now=log.now())
+            if what == "promote":
+                _crown(decision, folder)
+                reconciling.reconcile(uri, task)
     idle = not new and what != "promote"
     print(f"promote: {'nothing to do (' if idle else ''}{outcome(decision, standing, what)}{')' if idle else ''}")
     return what
+
+
+def _crown(decision: Mapping[str, Any], folder: Path) -> None:
+    log.append_once(
+        decision["task"], "promoted", decision=digest_json(decision), candidate=decision["candidate"],
+        previous=decision["champion"], recipe=decision["recipe"], best=is_best_ever(folder), why=decision["reasons"],
+    )  # fmt: skip
 
 
 def _take_in(root: Path, decision: Mapping[str, Any]) -> bool:
@@ -144,6 +163,7 @@ def _take_in(root: Path, decision: Mapping[str, Any]) -> bool:
     if known and dossier.folder_of(digest).exists() and package_store.folder_of(decision["candidate"]).exists():
         package_store.checked(decision["candidate"])
         return False
+    check_run(root, decision)
     check_candidate(root, decision)
     dossier.check(root / "data", decision, what="data")
     package_store.store(root / "data" / "candidate", decision["candidate"])
@@ -155,6 +175,24 @@ def _take_in(root: Path, decision: Mapping[str, Any]) -> bool:
         test=decision["test"]["digest"], verdict=decision["verdict"], why=decision["reasons"],
     )  # fmt: skip
     return True
+
+
+def check_run(root: Path, decision: Mapping[str, Any]) -> None:
+    """The decision is what the gate wrote in the run that `dvc.lock` tells of, and its tree is still the one that ran.
+
+    Raises:
+        StaleDecisionError: it is of another task, was not written by the gate, or code or params changed since.
+    """
+    what, remedy = "data/decision.json", "Run `make repro`, which decides anew"
+    if decision["task"] != (task := settings.task_of(root)):
+        raise StaleDecisionError(what, f"is about task {decision['task']!r}, params.yaml names {task!r}", remedy)
+    outs = pipeline.read_lock(root).get("gate", {}).get("outs", ())
+    written = {out["path"].rpartition("/")[2]: out["md5"] for out in outs}
+    if written.get("decision.json") != pipeline.md5(root / "data" / "decision.json"):
+        raise StaleDecisionError(what, "is not what the gate wrote in the run that dvc.lock tells of", remedy)
+    if changed := pipeline.changed_since(root):
+        cause = f"comes from a tree that has changed since it ran: {', '.join(changed[:5])}"
+        raise StaleDecisionError(what, cause, "Put that back, or run `make repro`: what is promoted can be run again")
 
 
 def pages(root: Path, made: Mapping[str, str]) -> dict[str, str]:

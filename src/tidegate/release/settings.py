@@ -20,7 +20,7 @@ class Settings:
     """MLflow's tracking and registry URI; null is SQLite in `var/`."""
     policy: Literal["auto", "manual"]
     """`auto`: what passes the gate becomes champion; `manual`: it waits until a person approves its digest."""
-    approval_hours: Annotated[float, Range(gt=0)]
+    approval_hours: Annotated[float, Range(gt=0, le=8760)]
     """Hours after which an approval counts no more."""
     test_budget: Annotated[int, Range(ge=1)] | None
     """Candidates that one test set may decide about; null takes what the gate says that it supports."""

@@ -13,19 +13,19 @@ class Standing:
 
     champion: str | None = None
     best: str | None = None
-    """The champion that was the best on test ever, of those that are not denied."""
+    """The champion that was the best on test ever, of those that are not denied; else the champion itself."""
     challenger: str | None = None
     """What was judged last and is not champion."""
     champions: list[str] = field(default_factory=list)
     """All that ever were champion, in the order in which they became it; one may come again."""
     decisions: dict[str, str] = field(default_factory=dict)
     """By candidate the decision on it, the latest; candidates in the order in which they were first judged."""
-    recipes: dict[str, str] = field(default_factory=dict)
-    """By candidate what it was made from."""
+    recipes: dict[str, set[str]] = field(default_factory=dict)
+    """By candidate all that it was ever made from."""
     denied: dict[str, str] = field(default_factory=dict)
     """By candidate or recipe why it may not become champion."""
     approved_until: dict[str, str] = field(default_factory=dict)
-    """By decision the time (UTC) until which its approval counts."""
+    """By decision the time (UTC) until which its approval counts; a new champion ends all of them."""
     judged_on: dict[str, set[str]] = field(default_factory=dict)
     """By test set the candidates that it decided about."""
     _bests: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Standing:
     def _take(self, entry: Entry) -> None:
         candidate, event = entry["candidate"], entry["event"]
         if recipe := entry.get("recipe"):
-            self.recipes[candidate] = recipe
+            self.recipes.setdefault(candidate, set()).add(recipe)
         match event:
             case "judged":
                 self._judged(candidate, entry["decision"], entry["test"])
@@ -56,13 +56,14 @@ class Standing:
                 self._deny(candidate, entry)
             case "rolled_back":
                 self._deny(candidate, entry)
-                self._allow(entry["to"], unless=self.recipes.get(candidate))
+                self._allow(entry["to"], but=self.recipes.get(candidate, set()))
                 self._crown(entry["to"], best=False)
 
     def _judged(self, candidate: str, decision: str, test: str) -> None:
         self.decisions[candidate] = decision
         self.judged_on.setdefault(test, set()).add(candidate)
-        if candidate != self.champion and not self.denial(candidate, self.recipes.get(candidate)):
+        recipes = self.recipes.get(candidate, set())
+        if candidate != self.champion and not any(self.denial(candidate, recipe) for recipe in recipes | {""}):
             self.challenger = candidate
 
     def _found(self, candidate: str, aliases: Iterable[str]) -> None:
@@ -75,6 +76,7 @@ class Standing:
     def _crown(self, candidate: str, *, best: bool) -> None:
         self.champion = candidate
         self.champions.append(candidate)
+        self.approved_until.clear()
         if self.challenger == candidate:
             self.challenger = None
         if best:
@@ -83,21 +85,19 @@ class Standing:
 
     def _deny(self, candidate: str, entry: Entry) -> None:
         words = f"{entry['event'].replace('_', ' ')} by {entry['by']} at {entry['at']} ({'; '.join(entry['why'])})"
-        for digest in (candidate, self.recipes.get(candidate)):
-            if digest:
-                self.denied[digest] = words
+        for digest in {candidate} | self.recipes.get(candidate, set()):
+            self.denied[digest] = words
         if self.challenger == candidate:
             self.challenger = None
         self._choose_best()
 
-    def _allow(self, candidate: str, *, unless: str | None) -> None:
-        self.denied.pop(candidate, None)
-        if (recipe := self.recipes.get(candidate)) and recipe != unless:
-            self.denied.pop(recipe, None)
+    def _allow(self, candidate: str, *, but: set[str]) -> None:
+        for digest in {candidate} | self.recipes.get(candidate, set()) - but:
+            self.denied.pop(digest, None)
 
     def _choose_best(self) -> None:
         left = [digest for digest in self._bests if digest not in self.denied]
-        self.best = left[-1] if left else None
+        self.best = left[-1] if left else self.champion
 
 
 def of(entries: Iterable[Entry]) -> Standing:

@@ -30,12 +30,13 @@ def keep(root: Path, decision: str) -> dict[str, str]:
     Raises:
         DataError: git refuses, for want of space for one.
     """
-    revision = _answer(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    dirty = str(bool(_git(root, "status", "--porcelain"))).lower()
     kept = _answer(root, "rev-parse", "--verify", "--quiet", ref(decision))
     if not kept:
-        kept = _commit(root, revision, decision)
+        kept = _commit(root, _answer(root, "rev-parse", "--verify", "--quiet", "HEAD"), decision)
         _git(root, "update-ref", ref(decision), kept)
+    revision = _answer(root, "rev-parse", "--verify", "--quiet", f"{kept}^")
+    committed = revision and _git(root, "rev-parse", f"{revision}^{{tree}}")
+    dirty = str(committed != _git(root, "rev-parse", f"{kept}^{{tree}}")).lower()
     return {"tree": kept, "revision": revision or "none", "dirty": dirty}
 
 
