@@ -200,6 +200,43 @@ def test_a_rollback_killed_before_the_alias_moved_is_finished_and_not_done_twice
     assert world.rollback() == first
 
 
+def test_a_rollback_by_name_after_an_unfinished_one_goes_where_it_was_told(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _, third = world.crowned("c1", "c2", "c3")
+    with monkeypatch.context() as patch:
+        patch.setattr(reconciling, "reconcile", lambda *_: None)
+        world.rollback()
+    assert world.aliases()["champion"] == third
+    assert world.rollback(to=1) == first
+    assert world.aliases()["champion"] == first
+
+
+def test_a_rollback_does_not_wait_for_a_promotion_that_proves_itself_in_service(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = world.crowned("c1", "c2")
+    world.decide("c3", champion=second)
+    monkeypatch.setattr("tidegate.serving.golden.largest_difference", lambda *_, **__: float(world.rollback() != first))
+    with pytest.raises(StaleDecisionError, match=f"the champion is {first[:12]} now"):
+        world.promote()
+    assert world.aliases()["champion"] == first
+
+
+def test_nobody_says_nothing(world: Any, waiting: str) -> None:
+    with pytest.raises(RegistryError, match="names nobody"):
+        people.approve(world.root, waiting, by=" ", why="")
+
+
+def test_a_refused_approval_does_not_count_later(world: Any, waiting: str) -> None:
+    other = world.decide("c2")
+    world.promote()
+    approve(world, other)
+    with pytest.raises(StaleDecisionError):
+        approve(world, waiting)
+    assert [digest for _, digest in world.log("approved")] == [other]
+
+
 def test_any_run_finishes_a_rollback(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = world.crowned("c1", "c2")
     with monkeypatch.context() as patch:
