@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -41,15 +41,19 @@ def theirs(world: Path, package: Path) -> Iterator[int]:
         pip_requirements=[],
     )  # fmt: skip
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(target), "--env-manager", "local"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # it calls `uvicorn` by its name
     with (
         (world / "mlflow.log").open("w") as log,
-        subprocess.Popen([*command, "-p", str(port)], stdout=log, stderr=log, start_new_session=True) as process,
+        subprocess.Popen(
+            [*command, "-p", str(port)], stdout=log, stderr=log, start_new_session=True, env=os.environ | {"PATH": path}
+        ) as process,
     ):
         try:
-            _await(f"http://127.0.0.1:{port}/ping")
+            _await(f"http://127.0.0.1:{port}/ping", process, world / "mlflow.log")
             yield port
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 def _free_port() -> int:
@@ -57,16 +61,16 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _await(url: str, most_s: float = 120) -> None:
+def _await(url: str, process: "subprocess.Popen[bytes]", log: Path, most_s: float = 120) -> None:
     until = time.monotonic() + most_s
-    while time.monotonic() < until:
+    while time.monotonic() < until and process.poll() is None:
         try:
             httpx.get(url, timeout=5)
         except httpx.HTTPError:
             time.sleep(0.2)
         else:
             return
-    raise SystemExit(f"{url} did not answer within {most_s:.0f} s")
+    raise SystemExit(f"{url} does not answer:\n{log.read_text()[-2000:]}")
 
 
 def make_world(world: Path, package: Path) -> list[str]:

@@ -36,7 +36,7 @@ def how() -> Callable[..., Settings]:
     """The shipped settings of the service, with changes."""
 
     def make(**changes: Any) -> Settings:
-        return params.bind(Settings, SHIPPED["serve"] | {"threads": 1} | changes, section="serve")
+        return params.bind(Settings, SHIPPED["serve"] | {"workers": 2} | changes, section="serve")
 
     return make
 
@@ -95,7 +95,7 @@ def root(var: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "clone"
     folder.mkdir()
     sections = {"ingest": {"task": "channels"}, "promote": SHIPPED["promote"], "serve": SHIPPED["serve"]}
-    sections["serve"] = sections["serve"] | {"poll_s": 0.05, "read_timeout_s": 0.5, "threads": 1}
+    sections["serve"] = sections["serve"] | {"poll_s": 0.05, "read_timeout_s": 0.5, "workers": 2}
     (folder / "params.yaml").write_text(yaml.safe_dump(sections))
     monkeypatch.chdir(folder)
     return folder

@@ -14,7 +14,7 @@ TEXTS = ["a <b>good</b> film", "bad", "", "very good " * 40, "write to a@b.com o
 
 def test_probabilities_and_labels_are_those_of_the_package(model: Model) -> None:
     answers, expected = model.answers(TEXTS), model.package.predict(TEXTS)
-    np.testing.assert_allclose([answer.probabilities for answer in answers], expected)
+    np.testing.assert_allclose([answer.probabilities for answer in answers], expected, atol=1e-9)
     assert [answer.label for answer in answers] == [model.package.labels[best] for best in expected.argmax(axis=1)]
 
 

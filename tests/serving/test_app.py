@@ -117,6 +117,7 @@ HOSTILE = {
     "null": (b"null", 422),
     "no text": (b"{}", 422),
     "both": (b'{"text": "a", "texts": ["a"]}', 422),
+    "both, one null": (b'{"text": "a", "texts": null}', 422),
     "no texts": (b'{"texts": []}', 422),
     "a text as texts": (b'{"texts": "good"}', 422),
     "a number": (b'{"texts": [1]}', 422),

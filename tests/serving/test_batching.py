@@ -39,7 +39,7 @@ def batcher(calls: Calls) -> Iterator[Callable[..., Batcher[str]]]:
     made: list[Batcher[str]] = []
 
     def make(**changes: Any) -> Batcher[str]:
-        made.append(Batcher(calls, **({"batch_texts": 4, "wait_s": 0.0, "queue_texts": 8} | changes)))
+        made.append(Batcher(calls, **({"batch_texts": 4, "wait_s": 0.0, "queue_texts": 8, "workers": 1} | changes)))
         return made[-1]
 
     yield make
@@ -151,3 +151,16 @@ def test_it_waits_no_longer_than_its_deadline_and_not_for_who_left(calls: Calls,
     future = other.submit(["b"])
     other.end()
     assert future[0].result(LONG / 2) == ["B"]
+
+
+def test_what_waits_is_shared_among_the_workers_and_so_is_a_long_request(calls: Calls, batcher: Any) -> None:
+    one = batcher(workers=2, batch_texts=8, queue_texts=20)
+    calls.free.clear()
+    long = one.submit(list("abcdefghij"))
+    for _ in range(2):
+        assert calls.entered.acquire(timeout=LONG)
+    assert sorted(map(len, calls.made)) == [5, 5], "both are at work at once"
+    waiting = [one.submit([text])[0] for text in "klmnop"]
+    calls.free.set()
+    assert "".join(text for future in (*long, *waiting) for text in future.result(LONG)) == "ABCDEFGHIJKLMNOP"
+    assert all(len(texts) <= 3 for texts in calls.made[2:])

@@ -26,7 +26,7 @@ def follow(root: Path) -> Iterator[Callable[..., Follower]]:
     def make(
         served: Served, changed: Callable[[str], None] = lambda outcome: None, *, shadow: bool = False
     ) -> Follower:
-        made.append(Follower(root, served, poll_s=3_600, threads=1, shadow=shadow, changed=changed))
+        made.append(Follower(root, served, poll_s=3_600, shadow=shadow, changed=changed))
         return made[-1]
 
     yield make
@@ -44,12 +44,12 @@ def judged(digest: str, shift: float = 0.0) -> None:
 
 def test_without_a_champion_there_is_nothing_to_serve(root: Path) -> None:
     with pytest.raises(RegistryError, match="task 'channels': has no champion"):
-        championship.champion(root, threads=1)
+        championship.champion(root)
 
 
 def test_a_new_champion_takes_over(root: Path, crown: Crown, follow: Any, capsys: pytest.CaptureFixture[str]) -> None:
     first = crown(1)
-    served, told = Served(championship.champion(root, threads=1)), []
+    served, told = Served(championship.champion(root)), []
     follower = follow(served, told.append)
     follower.look()
     assert (served.model.digest, told) == (first, [])
@@ -64,7 +64,7 @@ def test_a_champion_that_is_not_fit_is_refused_once_and_the_old_one_goes_on(
     root: Path, crown: Crown, follow: Any, broken: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = crown(1)
-    served, told = Served(championship.champion(root, threads=1)), []
+    served, told = Served(championship.champion(root)), []
     follower = follow(served, told.append)
     second = crown(2)
     if broken == "damaged":
@@ -92,7 +92,7 @@ def test_what_was_refused_is_looked_at_again_once_it_may_have_been_restored(
 ) -> None:
     monkeypatch.setattr(championship, "_RETRY_S", 0)
     crown(1)
-    served = Served(championship.champion(root, threads=1))
+    served = Served(championship.champion(root))
     follower = follow(served)
     second = crown(2)
     package_store.folder_of(second).rename(root / "away")
@@ -105,15 +105,15 @@ def test_what_was_refused_is_looked_at_again_once_it_may_have_been_restored(
 def test_golden_requests_are_asked_at_the_start_too(root: Path, crown: Crown) -> None:
     digest = crown(1)
     judged(digest)
-    assert championship.champion(root, threads=1).digest == digest
+    assert championship.champion(root).digest == digest
     judged(digest, shift=0.01)
     with pytest.raises(PackageError, match="golden requests"):
-        championship.champion(root, threads=1)
+        championship.champion(root)
 
 
 def test_a_champion_that_was_withdrawn_goes_on_until_there_is_another(root: Path, crown: Crown, follow: Any) -> None:
     first = crown(1)
-    served = Served(championship.champion(root, threads=1))
+    served = Served(championship.champion(root))
     follower = follow(served)
     (package_store.folder_of(first).parents[1] / "promotions" / "channels.jsonl").unlink()
     follower.look()
@@ -123,7 +123,7 @@ def test_a_champion_that_was_withdrawn_goes_on_until_there_is_another(root: Path
 def test_the_challenger_is_followed_where_it_is_wanted(root: Path, crown: Crown, follow: Any) -> None:
     challenger, first = crown(2), crown(1)
     judged(challenger)
-    served = Served(championship.champion(root, threads=1))
+    served = Served(championship.champion(root))
     follow(served).look()
     assert served.challenger is None
     follower = follow(served, shadow=True)

@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from tidegate.errors import DataError
 from tidegate.serving import schemas
 from tidegate.serving.batching import ClosedError, OverloadedError
-from tidegate.serving.guards import OPEN_PATHS, Guard, Keys
+from tidegate.serving.guards import Guard, Keys
 from tidegate.serving.prediction_log import Feedback
 from tidegate.serving.service import Given, Service
 
@@ -51,14 +51,14 @@ def create_app(service: Service, keys: Keys) -> FastAPI:
     _add_looking(app, service)
     app.exception_handler(404)(lambda *_: _json({"detail": "no such path"}, 404))
     app.exception_handler(Exception)(lambda *_: _json({"detail": "a fault of the service; its log says more"}, 500))
-    app.openapi = lambda: _described(app, keys)  # type: ignore[method-assign]
+    app.openapi = lambda: _described(app, service, keys)  # type: ignore[method-assign]
     return app
 
 
 def _add_asking(app: FastAPI, service: Service) -> None:
     @app.post(
         "/predict", summary="Classify one text or several", response_model=schemas.PredictAnswer,
-        responses=_REFUSALS | _OVERLOADED, openapi_extra=_takes(schemas.PredictRequest),
+        responses=_REFUSALS | _OVERLOADED,
     )  # fmt: skip
     async def predict(request: Request) -> Response:
         service.batcher.begin()
@@ -76,7 +76,6 @@ def _add_asking(app: FastAPI, service: Service) -> None:
     @app.post(
         "/feedback", summary="Give a true label back", response_model=schemas.FeedbackAnswer,
         responses={**_REFUSALS, 404: {"description": "No such prediction", "model": schemas.Refusal}},
-        openapi_extra=_takes(schemas.FeedbackRequest),
     )  # fmt: skip
     async def feedback(request: Request) -> Response:
         try:
@@ -164,17 +163,17 @@ def _health(service: Service, status: str, why: str | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _takes(kind: type[BaseModel]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
-
-
-def _described(app: FastAPI, keys: Keys) -> dict[str, Any]:
-    """OpenAPI, with the keys where some are asked for."""
-    if app.openapi_schema is None:
-        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+def _described(app: FastAPI, service: Service, keys: Keys) -> dict[str, Any]:
+    """OpenAPI, with the limits and classes in force, and the keys where some are asked for."""
+    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    labels = service.served.model.package.labels
+    for path, kind in (("/predict", schemas.PredictRequest), ("/feedback", schemas.FeedbackRequest)):
+        schema = schemas.described(kind, service.how, labels)
+        made["paths"][path]["post"]["requestBody"] = {
+            "required": True, "content": {"application/json": {"schema": schema}}
+        }  # fmt: skip
         if keys:
-            made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            for path in set(made["paths"]) - OPEN_PATHS:
-                made["paths"][path]["post"]["security"] = [{"key": []}]
-        app.openapi_schema = made
-    return app.openapi_schema
+            made["paths"][path]["post"]["security"] = [{"key": []}]
+    if keys:
+        made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    return made

@@ -1,4 +1,4 @@
-"""Puts the texts of several requests into one call: a bounded queue, one worker thread, and when it starts a call.
+"""Puts the texts of several requests into one call: a bounded queue, its worker threads, and when they start a call.
 
 It knows neither models nor HTTP: what is called is given, texts in and as many results out.
 """
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+_PART = 4
+"""Texts of one request that stay together: each part has costs of its own."""
 _MEMORY = 0.2
 """Weight of the latest call in the running mean of the time that a text takes."""
 
@@ -41,14 +43,14 @@ class _Item(Generic[T]):
 
 
 class Batcher(Generic[T]):
-    """Merges what waits into calls of at most `batch_texts` texts, first come, first served.
+    """Merges what waits into calls of at most `batch_texts` texts, first come, first served; `workers` calls at once.
 
     A call starts at once when nothing else is under way. While other requests are, a call that is not full waits for
-    company, until its oldest text has waited `wait_s`.
+    company, until its oldest text has waited `wait_s`. What waits is shared among the workers, long requests too.
     """
 
     def __init__(
-        self, call: Callable[[list[str]], list[T]], *, batch_texts: int, wait_s: float, queue_texts: int
+        self, call: Callable[[list[str]], list[T]], *, batch_texts: int, wait_s: float, queue_texts: int, workers: int
     ) -> None:
         self._call, self._most, self._wait_s, self._queue_texts = call, batch_texts, wait_s, queue_texts
         self._items: deque[_Item[T]] = deque()
@@ -57,8 +59,9 @@ class Batcher(Generic[T]):
         self.closing = threading.Event()
         """Set once nothing more is taken."""
         self._text_s = 0.0
-        self._worker = threading.Thread(target=self._work, name="batcher", daemon=True)
-        self._worker.start()
+        self._workers = [threading.Thread(target=self._work, name="batcher", daemon=True) for _ in range(workers)]
+        for worker in self._workers:
+            worker.start()
 
     @property
     def waiting(self) -> int:
@@ -83,23 +86,25 @@ class Batcher(Generic[T]):
             OverloadedError: the queue has no room for them.
             ClosedError: it was closed.
         """
-        items = [_Item[T](texts[start : start + self._most]) for start in range(0, len(texts), self._most)]
+        size = min(self._most, max(_PART, math.ceil(len(texts) / len(self._workers))))
+        items = [_Item[T](texts[start : start + size]) for start in range(0, len(texts), size)]
         with self._changed:
             if self.closing.is_set():
                 raise ClosedError
             if self._waiting + len(texts) > self._queue_texts:
-                raise OverloadedError(max(1, math.ceil(self._waiting * self._text_s)))
+                raise OverloadedError(max(1, math.ceil(self._waiting * self._text_s / len(self._workers))))
             self._items.extend(items)
             self._waiting += len(texts)
-            self._changed.notify()
+            self._changed.notify(len(items))
         return [item.future for item in items]
 
     def close(self) -> None:
         """Takes nothing more, works off what waits, and ends."""
         with self._changed:
             self.closing.set()
-            self._changed.notify()
-        self._worker.join()
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
 
     def _work(self) -> None:
         while items := self._next():
@@ -128,13 +133,16 @@ class Batcher(Generic[T]):
                     self._changed.wait()
                 self._await_company()
                 if items := self._take():
+                    if self._items:
+                        self._changed.notify()
                     return items
 
     def _await_company(self) -> None:
         """Returns at once where the call is full, nobody else is under way, or the oldest has waited enough."""
         until = self._items[0].since + self._wait_s
         while (
-            not self.closing.is_set()
+            self._items
+            and not self.closing.is_set()
             and self._waiting < self._most
             and self._under_way > len(self._items)
             and (left := until - time.monotonic()) > 0
@@ -144,7 +152,9 @@ class Batcher(Generic[T]):
     def _take(self) -> list[_Item[T]]:
         """What fits into one call, without those that nobody waits for any more."""
         taken: list[_Item[T]] = []
-        room = self._most
+        room = min(self._most, math.ceil(self._waiting / len(self._workers)))
+        if self._items:
+            room = max(room, len(self._items[0].texts))
         while self._items and len(self._items[0].texts) <= room:
             item = self._items.popleft()
             self._waiting -= len(item.texts)

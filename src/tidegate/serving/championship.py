@@ -30,13 +30,13 @@ def standing_of(root: Path) -> Standing:
     return reconciling.standing_of(release.read(root).uri(), release.task_of(root))
 
 
-def admitted(root: Path, digest: str, standing: Standing, *, threads: int | None) -> Model:
+def admitted(root: Path, digest: str, standing: Standing) -> Model:
     """A package out of the store that is whole, runs, and answers its golden requests as it was evaluated.
 
     Raises:
         PackageError: it is missing, damaged, or answers otherwise.
     """
-    package = Package.load(package_store.checked(digest), expected_digest=digest, threads=threads)
+    package = Package.load(package_store.checked(digest), expected_digest=digest, threads=1)
     package.predict(_WARM)
     _hold_to_golden(package, standing.decisions.get(digest), release.read(root).golden_tolerance)
     version = registry.read(release.read(root).uri(), release.task_of(root)).of_digest(digest)
@@ -59,7 +59,7 @@ def _hold_to_golden(package: Package, decision: str | None, tolerance: float) ->
         raise PackageError(f"package {package.digest[:12]}", cause, "Roll back, or look what changed on this machine")
 
 
-def champion(root: Path, *, threads: int | None) -> Model:
+def champion(root: Path) -> Model:
     """The champion of the task, admitted.
 
     Raises:
@@ -70,7 +70,7 @@ def champion(root: Path, *, threads: int | None) -> Model:
     if standing.champion is None:
         task = release.task_of(root)
         raise RegistryError(f"task {task!r}", "has no champion", "Run `make repro`, or name a package folder")
-    return admitted(root, standing.champion, standing, threads=threads)
+    return admitted(root, standing.champion, standing)
 
 
 def _say(words: str) -> None:
@@ -92,7 +92,7 @@ class Follower:
     """Looks every `poll_s` seconds who is champion, and challenger where that is wanted."""
 
     def __init__(
-        self, root: Path, served: Served, *, poll_s: float, threads: int | None, shadow: bool,
+        self, root: Path, served: Served, *, poll_s: float, shadow: bool,
         changed: Callable[[str], None],
     ) -> None:  # fmt: skip
         """Starts following.
@@ -100,7 +100,7 @@ class Follower:
         Args:
             changed: is told what became of a new champion: `loaded` or `refused`.
         """
-        self._root, self._served, self._poll_s, self._threads = root, served, poll_s, threads
+        self._root, self._served, self._poll_s = root, served, poll_s
         self._shadow, self._changed = shadow, changed
         self._tried: dict[str, str | None] = {}
         """By role the digest that was looked at last, fit or not: a broken package is not loaded at every look."""
@@ -140,7 +140,7 @@ class Follower:
 
     def _replace(self, digest: str, standing: Standing) -> None:
         try:
-            model = admitted(self._root, digest, standing, threads=self._threads)
+            model = admitted(self._root, digest, standing)
         except Exception as error:
             self._refuse(f"champion {digest[:12]} was refused ({' '.join(str(error).split())})")
             self._changed("refused")
@@ -161,6 +161,6 @@ class Follower:
         self._tried["challenger"], self._served.challenger = digest, None
         if digest:
             try:
-                self._served.challenger = admitted(self._root, digest, standing, threads=1)
+                self._served.challenger = admitted(self._root, digest, standing)
             except TidegateError as error:
                 _say(f"the challenger is not asked ({error})")

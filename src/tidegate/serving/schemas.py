@@ -1,5 +1,6 @@
 """What requests and answers look like: checked strictly on the way in, and described for OpenAPI."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -32,8 +33,8 @@ class PredictRequest(BaseModel):
 
     @model_validator(mode="after")
     def one_of_the_two(self) -> "PredictRequest":
-        """Refuses none and both."""
-        if (self.texts is None) == (self.text is None):
+        """Refuses none and both, and null for what can be left out."""
+        if (self.texts is None) == (self.text is None) or {"text", "texts"} <= self.model_fields_set:
             raise ValueError("give either `texts` (a list) or `text`")
         return self
 
@@ -116,6 +117,24 @@ class Refusal(BaseModel):
     """What is wrong with a request, and where, without its content."""
 
     detail: str | list[dict[str, Any]]
+
+
+def described(kind: type[BaseModel], how: Settings, labels: Sequence[str]) -> dict[str, Any]:
+    """A request's JSON schema with the limits and the classes that are in force."""
+    schema = kind.model_json_schema()
+    properties: dict[str, Any] = schema["properties"]
+    for name in ("text", "texts"):
+        if name in properties:  # they may be left out, and are never null
+            properties[name] = next(one for one in properties[name]["anyOf"] if one["type"] != "null")
+    if kind is FeedbackRequest:
+        properties["label"]["enum"] = list(labels)
+        return schema
+    properties["text"]["maxLength"] = how.max_characters
+    properties["texts"] |= {"maxItems": how.max_texts, "items": dict(properties["text"])}
+    schema["oneOf"] = [{"required": ["text"]}, {"required": ["texts"]}]
+    schema["if"] = {"properties": {"explain": {"const": True}}, "required": ["explain"]}
+    schema["then"] = {"properties": {"texts": {"maxItems": how.explain_texts}}}
+    return schema
 
 
 def problems(error: ValidationError) -> list[dict[str, Any]]:

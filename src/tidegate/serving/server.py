@@ -43,14 +43,12 @@ def serve_champion(root: Path, how: Settings, *, host: str, port: int) -> None:
         DataError: the prediction log cannot be opened.
     """
     os.environ["TIDEGATE_VAR"] = str(var_folder())  # git is asked once, not at every look
-    served = Served(champion(root, threads=how.threads))
+    served = Served(champion(root))
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(host, port))
         log = stack.enter_context(PredictionLog(served.model.package.task, how.log_uri))
         service = stack.enter_context(closing(Service(served, how, log)))
-        follower = Follower(
-            root, served, poll_s=how.poll_s, threads=how.threads, shadow=how.shadow, changed=service.changed
-        )
+        follower = Follower(root, served, poll_s=how.poll_s, shadow=how.shadow, changed=service.changed)
         stack.enter_context(closing(follower))
         print(f"serve: answers are logged in {log.shown}", flush=True)
         _run(service, listener, host)
@@ -63,7 +61,7 @@ def serve_package(folder: Path, how: Settings, *, host: str, port: int) -> None:
         PackageError: it cannot be loaded.
         BusyError: the port is taken, or the address is not this machine's.
     """
-    served = Served(Model(Package.load(folder, threads=how.threads), None))
+    served = Served(Model(Package.load(folder, threads=1), None))
     with _listening(host, port) as listener, closing(Service(served, how, None)) as service:
         _run(service, listener, host)
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.package import available_cpus
 from tidegate.serving import explain
 from tidegate.serving.answering import Answer
 from tidegate.serving.batching import Batcher
@@ -39,8 +40,9 @@ class Service:
         self.served, self.how, self.metrics = served, how, Metrics()
         self.closing = False
         self.batcher: Batcher[Answer] = Batcher(
-            self._answers, batch_texts=how.batch_texts, wait_s=how.batch_wait_ms / 1000, queue_texts=how.queue_texts
-        )
+            self._answers, batch_texts=how.batch_texts, wait_s=how.batch_wait_ms / 1000, queue_texts=how.queue_texts,
+            workers=how.workers or available_cpus(),
+        )  # fmt: skip
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.metrics.refused.set_function(lambda: float(served.refused is not None))
         self.writer = LogWriter(log, keep_days=how.keep_days, timed=self.metrics.commit.observe) if log else None

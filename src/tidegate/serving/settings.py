@@ -16,8 +16,8 @@ KEYS = "TIDEGATE_API_KEYS"
 class Settings:
     """Section `serve` of `params.yaml`."""
 
-    threads: Annotated[int, Range(ge=1, le=256)] | None
-    """Threads of the runtime for one batch; null takes all CPUs of the process."""
+    workers: Annotated[int, Range(ge=1, le=256)] | None
+    """Calls of the model at once, each on one CPU; null takes all CPUs of the process."""
     batch_texts: Annotated[int, Range(ge=1, le=4_096)]
     """Texts that one call of the model takes together."""
     batch_wait_ms: Annotated[float, Range(ge=0, le=1_000)]
