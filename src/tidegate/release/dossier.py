@@ -16,6 +16,8 @@ from tidegate.files import digest_folder, digest_json, read_json, replacing, sha
 
 _FIGURES = ("*.json", "*.csv", "*.svg")
 """Files of `data/` that people look at: no evidence of the gate, and yet worth keeping."""
+_SECRET = ("promote", "serve")
+"""Sections of `params.yaml` that shape no model, and whose addresses may hold a password."""
 _PIPELINE = ("dvc.yaml", "dvc.lock", "inputs.yaml")
 
 
@@ -45,7 +47,7 @@ def keep(root: Path, decision: Mapping[str, Any], made: Mapping[str, str], pages
             _copy(path, draft / path.name)
         for name in _PIPELINE:
             _copy(root / name, draft / name)
-        shaping = {name: part for name, part in params.load(root / "params.yaml").items() if name != "promote"}
+        shaping = {name: part for name, part in params.load(root / "params.yaml").items() if name not in _SECRET}
         (draft / "params.yaml").write_text(yaml.safe_dump(shaping, sort_keys=False, allow_unicode=True), "utf-8")
         write_json(draft / "made.json", dict(made))
         for name, text in pages.items():
