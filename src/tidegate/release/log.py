@@ -4,14 +4,13 @@ It is the truth about what is in service: aliases keep no history and can be los
 follows from its entries is in `standing`.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from tidegate.files import var_folder
+from tidegate.files import append_line, read_lines, var_folder
 
 Event = Literal["found", "judged", "promoted", "approved", "rejected", "rolled_back"]
 Entry = dict[str, Any]
@@ -25,15 +24,7 @@ def append(task: str, event: Event, *, candidate: str, why: list[str], by: str |
         more: what the event is about, by name; JSON.
     """
     entry = {"at": now(), "event": event, "candidate": candidate, "by": by or _user(), "why": why, **more}
-    path = _path(task)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as stream:
-        stream.seek(0)
-        content = stream.read()
-        torn = b"\n" if content and not content.endswith(b"\n") else b""  # a kill in the middle of a line
-        stream.write(torn + json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    append_line(_path(task), entry)
 
 
 def append_once(task: str, event: Event, *, decision: str, **more: Any) -> None:
@@ -44,13 +35,8 @@ def append_once(task: str, event: Event, *, decision: str, **more: Any) -> None:
 
 def entries(task: str) -> Iterator[Entry]:
     """The entries of a task, the oldest first; what is no entry, such as a line torn by a kill, is passed over."""
-    path = _path(task)
-    for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and {"event", "candidate"} <= set(entry):
+    for entry in read_lines(_path(task)):
+        if {"event", "candidate"} <= set(entry):
             yield entry
 
 
