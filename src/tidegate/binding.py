@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tidegate import monitor_settings
 from tidegate import params as parameters
 from tidegate.errors import DataError, ParamsError, PipelineError
 from tidegate.files import read_json
@@ -18,8 +19,8 @@ from tidegate.release.settings import Settings
 
 _PARQUET = b"PAR1"
 """Begins and ends every Parquet file."""
-ENDS = {"promote": Settings}
-"""Sections of `params.yaml` that belong to an end of a run, which is no stage."""
+ENDS = {"promote": Settings, "monitor": monitor_settings.Settings}
+"""Sections of `params.yaml` that belong to no stage: what happens after a run."""
 
 
 def check(root: Path) -> None:

@@ -12,8 +12,8 @@ from tidegate.scenario import merged
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = read_stages(ROOT)
-ENDS = {"promote"}
-"""Sections of params.yaml that belong to an end of a run, which is no stage."""
+ENDS = {"promote", "monitor"}
+"""Sections of params.yaml that belong to no stage: what happens after a run."""
 SCENARIOS = sorted(path.stem for path in (ROOT / "scenarios").glob("*.yaml"))
 
 
