@@ -20,8 +20,8 @@ _LOSSES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)  # accuracy; a bet on each of the
 def log_e_value(right: NDArray[np.bool_], blocks: NDArray[np.intp], *, bound: float) -> float:
     """The logarithm of the evidence against "accuracy is at least `bound`".
 
-    A bet on a loss multiplies its capital by 1 + stake (bound - right) with each row, which is no gain in the mean while
-    accuracy is at least the bound: so the chance that the capital ever reaches 1 / alpha is at most alpha (I.
+    A bet on a loss multiplies its capital by 1 + stake (bound - right) with each row, which is no gain in the mean
+    while accuracy is at least the bound: so the chance that the capital ever reaches 1 / alpha is at most alpha (I.
     Waudby-Smith, A. Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86(1), 2024; J. Ville,
     1939). The evidence is a mixture of bets on several losses, each begun anew with every block, so that a champion
     that was good for long is still found when it fails. The stakes never depend on what was seen, so the order in
@@ -36,7 +36,7 @@ def log_e_value(right: NDArray[np.bool_], blocks: NDArray[np.intp], *, bound: fl
         return 0.0
     losses = np.array([loss for loss in _LOSSES if loss < bound] or [bound / 2])
     stakes = losses / (bound * (1 - bound))  # each is the best one, were that the loss
-    won = np.log1p(stakes[:, None] * (bound - right[None, :].astype(np.float64)))
+    won = np.log1p(stakes[:, None] * (bound - right.astype(np.float64)))
     count = int(blocks.max()) + 1
     by_block = np.stack([np.bincount(blocks, weights=one, minlength=count) for one in won])
     since = np.cumsum(by_block[:, ::-1], axis=1)[:, ::-1]  # from the beginning of each block until now
@@ -51,7 +51,7 @@ def _shares(count: int) -> NDArray[np.float64]:
     return np.asarray(1 / (places * (places + 1)))
 
 
-def _log_mean(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log_mean(logs: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.logaddexp.reduce(logs, axis=0) - math.log(len(logs)))
 
 

@@ -47,7 +47,7 @@ class Gauge:
         """The number of rows that a window of so many is scored at: two digits, so that few sizes are calibrated."""
         most = min(rows, self.settings.window.rows, int(_LARGEST_SHARE * len(self.features)))
         step = 10 ** max(0, len(str(most)) - 2)
-        return most // step * step
+        return int(most // step * step)
 
     def compare(self, window: "pl.DataFrame") -> dict[str, Any]:
         """By signal what a window shows, JSON-able: `value`, `threshold`, `p_value`, `effect`, `direction`, `finding`,

@@ -1,7 +1,7 @@
 """How far a window lies from its reference, by signal: pure functions of features.
 
-A signal is a statistic, an effect between 0 and 1 that does not grow with the rows, and a direction. Whether a statistic
-is too large is for `calibration`.
+A signal is a statistic, an effect between 0 and 1 that does not grow with the rows, and a direction. Whether a
+statistic is too large is for `calibration`.
 """
 
 from collections.abc import Callable

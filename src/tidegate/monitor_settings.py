@@ -83,7 +83,7 @@ class Settings:
         if self.alarm.findings > self.alarm.of:
             yield f"alarm.findings: {self.alarm.findings} of the latest {self.alarm.of} windows cannot be"
         if self.replays * self.finding_rate < 10:
-            yield f"replays: {self.replays} are too few for a finding_rate of {self.finding_rate}; 10 over it are needed"
+            yield f"replays: {self.replays} are too few for a finding_rate of {self.finding_rate}; take 10 / rate"
         if self.window.rows < self.alarm.minimum_rows:
             yield f"window.rows: with {self.window.rows} rows no window reaches alarm.minimum_rows"
 
