@@ -19,9 +19,9 @@ from tidegate.monitor_settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("negative", "neutral", "positive")
 SUBJECTS = {
-    "films": "film plot actor scene screen camera director cinema story music".split(),
-    "books": "book page author chapter novel print cover reader library shelf".split(),
-    "wares": "phone screw cable paint hammer charger bolt wire engine oil".split(),
+    "films": ["film", "plot", "actor", "scene", "screen", "camera", "director", "cinema", "story", "music"],
+    "books": ["book", "page", "author", "chapter", "novel", "print", "cover", "reader", "library", "shelf"],
+    "wares": ["phone", "screw", "cable", "paint", "hammer", "charger", "bolt", "wire", "engine", "oil"],
 }
 
 

@@ -44,7 +44,7 @@ def test_a_window_without_documents_is_compared_row_by_row(ready: Gauge, make_ro
 
 
 def test_a_tiny_window_is_refused(ready: Gauge, make_rows: Rows) -> None:
-    with pytest.raises(DataError, match="49 rows.*50 are needed"):
+    with pytest.raises(DataError, match=r"49 rows.*50 are needed"):
         ready.compare(make_rows(49, seed=5))
 
 
