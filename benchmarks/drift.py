@@ -6,6 +6,7 @@ Usage: python benchmarks/drift.py [DATA_FOLDER [FOLDER_FOR_PREDICTIONS]] [--quic
 """
 
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -265,7 +266,7 @@ def tables(result: dict[str, Any]) -> str:
         f"| a finding, nominal {_percent(result['nominal'])} | {_share(null['finding'])} |",
         f"| an alarm ({SETTINGS.alarm.findings} of {SETTINGS.alarm.of}) | {_share(null['alarm'])} |",
         f"| Evidently: any column drifted (n = {null['evidently_windows']}) | {_share(null['evidently']['any'])} |",
-        f"| Evidently: half of the columns (n = {null['evidently_windows']}) | {_share(null['evidently']['dataset'])} |",
+        f"| Evidently: half the columns (n = {null['evidently_windows']}) | {_share(null['evidently']['dataset'])} |",
         "",
         "| shift | strength | accuracy lost, points | found in one window (95 % interval) | windows until the alarm |"
         " most telling | Evidently: any column | Evidently: data set |",
@@ -304,7 +305,8 @@ def main(data: Path, kept: Path | None) -> None:
             for name, rows in reversed(predicted(data).items()):
                 rows.write_parquet(folder / f"{name}.parquet")
         print(f"drift: predicted after {time.perf_counter() - start:.0f} s", flush=True)
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as workers:
+        fresh = multiprocessing.get_context("spawn")  # a fork would inherit the locks of threads
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=fresh) as workers:
             parts = list(workers.map(partial(measured, str(folder)), range(SPLITS)))
     result = summed(parts)
     result["seconds"] = round(time.perf_counter() - start)
