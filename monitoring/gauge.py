@@ -94,7 +94,7 @@ def ready(reference: Reference, settings: Settings, *, keep: bool = True) -> Gau
     rows = reference.rows
     chance = np.random.default_rng(settings.seed)
     learn = drawn(groups_of(rows), round(settings.lens_share * len(rows)), chance)
-    lens = Lens(rows.filter(learn)["text"].to_list(), reference.labels, seed=settings.seed)
+    lens = Lens(rows.filter(learn), reference.labels, seed=settings.seed)
     features = lens.features(rows.filter(~learn))
     known: dict[int, Calibration] = {}
 

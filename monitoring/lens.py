@@ -52,6 +52,7 @@ class Features:
         unknown: whether a token of the text is unknown to the tokenizer.
         predicted: (n,) the place of the predicted label in the label set; `labels` of them there are.
         confidence: the probability of the predicted label.
+        surprise: (n, labels - 1) probabilities of all labels but the last, minus what `meaning` lets expect of them.
         groups: (n,) number of the document that a row belongs to, from 0.
     """
 
@@ -62,6 +63,7 @@ class Features:
     unknown: Flags
     predicted: NDArray[np.intp]
     confidence: Floats
+    surprise: Floats
     groups: NDArray[np.intp]
     labels: int
 
@@ -73,14 +75,6 @@ class Features:
         """The columns whose distributions are compared."""
         return {name: Ranked.of(getattr(self, name)) for name in ("length", "fertility", "confidence")}
 
-    def part(self, rows: NDArray[np.intp]) -> "Features":
-        """Some of the rows, groups numbered anew."""
-        return Features(
-            self.pieces_of_text[rows], self.meaning[rows], self.length[rows], self.fertility[rows], self.unknown[rows],
-            self.predicted[rows], self.confidence[rows], np.unique(self.groups[rows], return_inverse=True)[1],
-            self.labels,
-        )  # fmt: skip
-
     def beside(self, other: "Features") -> "Features":
         """These rows and then the other ones; no group is in both."""
         from scipy import sparse
@@ -91,22 +85,24 @@ class Features:
         groups = np.concatenate([self.groups, other.groups + self.groups.max() + 1])
         return Features(
             sparse.vstack([self.pieces_of_text, other.pieces_of_text], format="csr"), both("meaning"), both("length"),
-            both("fertility"), both("unknown"), both("predicted"), both("confidence"), groups, self.labels,
+            both("fertility"), both("unknown"), both("predicted"), both("confidence"), both("surprise"), groups,
+            self.labels,
         )  # fmt: skip
 
 
 class Lens:
     """Turns rows into features.
 
-    Only `meaning` is learned: latent semantic analysis (S. Deerwester et al., JASIS 41(6), 1990), whitened. It needs no
+    Only `meaning`, and what it lets expect, are learned: latent semantic analysis (S. Deerwester et al., JASIS 41(6), 1990), whitened. It needs no
     model, takes a second, and is the same whatever the champion is. What it is learned from must be neither window nor
     reference: rows that it was learned from lie otherwise than new ones, and every window would seem to drift.
     """
 
-    def __init__(self, texts: Sequence[str], labels: Sequence[str], *, seed: int) -> None:
+    def __init__(self, rows: "pl.DataFrame", labels: Sequence[str], *, seed: int) -> None:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 
+        texts = rows["text"].to_list()
         same: dict[str, Any] = {
             "lowercase": False, "binary": True, "norm": None, "alternate_sign": False, "n_features": _BUCKETS,
             "dtype": np.float32,
@@ -122,6 +118,12 @@ class Lens:
         values, vectors = np.linalg.eigh(np.cov(found.T))
         self._mean, self._whiten = found.mean(axis=0), vectors / np.sqrt(np.maximum(values, 1e-9))
         self._places = {label: place for place, label in enumerate(labels)}
+        known = _with_ones(self._meaning(texts))
+        ridge = known.T @ known + np.eye(known.shape[1])
+        self._expected = np.linalg.solve(ridge, known.T @ _probabilities(rows))
+
+    def _meaning(self, texts: Sequence[str]) -> Floats:
+        return np.asarray((self._svd.transform(self._weights.transform(texts)) - self._mean) @ self._whiten)
 
     def features(self, rows: "pl.DataFrame") -> Features:
         """Rows of a reference or a window as numbers; a row without a document is one of its own."""
@@ -130,7 +132,7 @@ class Lens:
         texts = rows["text"].to_list()
         tokens = rows["tokens"].to_numpy().astype(np.float64)
         words = np.array([len(re.findall(_WORD, text)) for text in texts], dtype=np.float64)
-        meaning = (self._svd.transform(self._weights.transform(texts)) - self._mean) @ self._whiten
+        meaning, probabilities = self._meaning(texts), _probabilities(rows)
         return Features(
             pieces_of_text=sparse.hstack([one.transform(texts) for one in self._hashed], format="csr"),
             meaning=meaning.astype(np.float32),
@@ -138,10 +140,19 @@ class Lens:
             fertility=tokens / np.maximum(words, 1),
             unknown=rows["unknown"].to_numpy() > 0,
             predicted=np.array([self._places[label] for label in rows["label"].to_list()], dtype=np.intp),
-            confidence=np.array(rows["probabilities"].list.max().to_list(), dtype=np.float64),
+            confidence=probabilities.max(axis=1),
+            surprise=(probabilities - _with_ones(meaning) @ self._expected)[:, :-1],
             groups=groups_of(rows),
             labels=len(self._places),
         )
+
+
+def _probabilities(rows: "pl.DataFrame") -> Floats:
+    return np.array(rows["probabilities"].to_list(), dtype=np.float64)
+
+
+def _with_ones(meaning: Floats) -> Floats:
+    return np.column_stack([meaning, np.ones(len(meaning))])
 
 
 def groups_of(rows: "pl.DataFrame") -> NDArray[np.intp]:

@@ -13,10 +13,11 @@ from scipy.stats import rankdata
 
 from monitoring.lens import Features, Flags, Floats, Ranked
 
-SIGNALS = ("text", "embedding", "length", "fertility", "unknown", "prediction", "confidence")
+SIGNALS = ("text", "embedding", "length", "fertility", "unknown", "prediction", "confidence", "surprise")
 """text, embedding: a classifier tells window from reference, by words and runs of characters, and by latent semantic
 features; length: tokens a text; fertility: tokens a word; unknown: texts with an unknown token; prediction: the mix of
-predicted labels; confidence: the probability of the predicted label."""
+predicted labels; confidence: the probability of the predicted label; surprise: probabilities that the subjects of the
+texts do not explain."""
 Direction = Callable[[Features, Flags, Flags], NDArray[np.floating]]
 """Scores (n,) of all rows, learned from two parts of them: the window's and the others'."""
 _PRIOR = 4.0  # rows of the reference that the window's shares are pulled to
@@ -46,8 +47,13 @@ def distances(features: Features, window: Flags, folds: Flags) -> Distances:
     unknown = abs(features.unknown[window].mean() - features.unknown[~window].mean())
     here, there = label_counts(features, window)
     statistics = [text, meaning, length, fertility, unknown, chi_square(here, there), confidence]
+    statistics.append(hotelling(features.surprise, window, features.groups))
     apart = float(np.abs(here / here.sum() - there / there.sum()).sum()) / 2
     effects = [2 * text - 1, 2 * meaning - 1, length, fertility, unknown, apart, confidence]
+    moved = features.surprise[window].mean(axis=0) - features.surprise[~window].mean(axis=0)
+    effects.append(
+        (np.abs(moved).sum() + abs(moved.sum())) / 2
+    )  # the last label is left out: it moves by minus the sum
     return Distances(np.array(statistics), np.maximum(np.array(effects), 0.0))
 
 
@@ -68,6 +74,7 @@ def directions(features: Features, window: Flags, labels: tuple[str, ...]) -> di
         "unknown": compared(features.unknown, "more unknown", "fewer unknown"),
         "prediction": f"more {labels[int(grown.argmax())]}, fewer {labels[int(grown.argmin())]}",
         "confidence": compared(features.confidence, "more confident", "less confident"),
+        "surprise": "other answers on the same subjects",
     }
 
 
@@ -91,6 +98,17 @@ def chi_square(here: Floats, there: Floats) -> float:
     share = here.sum() / both.sum()
     expected = both[seen] * share
     return float(((here[seen] - expected) ** 2 / expected).sum() / (1 - share))
+
+
+def hotelling(values: Floats, window: Flags, groups: NDArray[np.intp]) -> float:
+    """How far the mean of the window lies from that of the others, in their own covariance; rows of a document count
+    together in it (H. Hotelling, 1931; R. Liang and S. Zeger, Biometrika 73, 1986)."""
+    usual = values[~window].mean(axis=0)
+    by_document = np.stack([np.bincount(groups[~window], weights=one) for one in (values[~window] - usual).T], axis=1)
+    covariance = by_document.T @ by_document / int((~window).sum())
+    ridge = 1e-6 * np.trace(covariance) * np.eye(len(covariance)) + np.finfo(float).tiny * np.eye(len(covariance))
+    away = values[window].mean(axis=0) - usual
+    return float(window.sum() * away @ np.linalg.solve(covariance + ridge, away))
 
 
 def area_under_curve(scores: NDArray[np.floating], window: Flags) -> float:

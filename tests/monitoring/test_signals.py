@@ -9,11 +9,14 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from monitoring import signals
+from monitoring import gauge, signals
 from monitoring.gauge import Gauge
 from monitoring.lens import Ranked
+from monitoring.reference import Reference
+from tidegate.monitor_settings import Settings
 
 Rows = Callable[..., pl.DataFrame]
+FILMS = set(["film", "plot", "actor", "scene", "screen", "camera", "director", "cinema", "story", "music"])
 
 
 def found(ready: Gauge, rows: pl.DataFrame) -> set[str]:
@@ -46,6 +49,26 @@ def test_a_window_like_the_reference_has_no_effect(ready: Gauge, make_rows: Rows
     assert max(signal["effect"] for signal in shown.values()) < 0.1
 
 
+def test_what_the_subjects_explain_is_no_surprise_and_their_answers_turned_round_are(
+    make_rows: Rows, settings: Settings
+) -> None:
+    """Films are liked and books are not: more films is another mix of answers, and no surprise."""
+    sure = {"films": [0.1, 0.1, 0.8], "books": [0.8, 0.1, 0.1]}
+
+    def answered(rows: pl.DataFrame, likes: str) -> pl.DataFrame:
+        hits = [bool(FILMS & set(text.split())) for text in rows["text"]]
+        chosen = ["films" if hit == (likes == "films") else "books" for hit in hits]
+        labels = ["positive" if one == "films" else "negative" for one in chosen]
+        return rows.with_columns(label=pl.Series(labels), probabilities=pl.Series([sure[one] for one in chosen]))
+
+    known = Reference("m", ("negative", "neutral", "positive"), answered(make_rows(3000, seed=1), "films"))
+    ready = gauge.ready(known, settings, keep=False)
+    more_films = ready.compare(answered(make_rows(200, seed=9, subjects=["films", "films", "books"]), "films"))
+    turned = ready.compare(answered(make_rows(200, seed=9), "books"))
+    assert (more_films["prediction"]["finding"], more_films["surprise"]["finding"]) == (True, False)
+    assert (turned["prediction"]["finding"], turned["surprise"]["finding"]) == (False, True)
+
+
 def upper(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("text").str.to_uppercase())
 
@@ -63,6 +86,7 @@ CHANGES: list[tuple[str, str, Callable[[Rows], pl.DataFrame]]] = [
     ("unknown", "more unknown", lambda make: make(200, seed=9).with_columns(unknown=pl.lit(1))),
     ("prediction", "more neutral", lambda make: make(200, seed=9, shares=(0.2, 0.6, 0.2))),
     ("confidence", "less confident", lambda make: unsure(make(200, seed=9))),
+    ("surprise", "other answers", lambda make: make(200, seed=9, shares=(0.2, 0.6, 0.2))),
 ]
 
 
