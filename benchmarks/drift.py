@@ -33,7 +33,7 @@ from tidegate import monitor_settings  # noqa: E402
 ROWS = 500  # a window
 SHARE = 0.64  # of the rows that are the reference, as test is of validation and test
 QUICK = "--quick" in sys.argv
-SPLITS, WINDOWS = (2, 20) if QUICK else (25, 80)  # divisions, and undrifted windows of each
+SPLITS, WINDOWS = (2, 20) if QUICK else (40, 50)  # divisions, and undrifted windows of each
 DRIFTED_SPLITS, DRIFTED = (1, 10) if QUICK else (5, 40)  # divisions, and drifted windows of each and of each strength
 THEIRS, THEIR_NULLS = (1, 2) if QUICK else (5, 50)  # windows that Evidently looks at: of each strength, undrifted
 COST = 0.05  # accuracy; what costs the model more has to be found

@@ -93,9 +93,10 @@ class Features:
 class Lens:
     """Turns rows into features.
 
-    Only `meaning`, and what it lets expect, are learned: latent semantic analysis (S. Deerwester et al., JASIS 41(6), 1990), whitened. It needs no
-    model, takes a second, and is the same whatever the champion is. What it is learned from must be neither window nor
-    reference: rows that it was learned from lie otherwise than new ones, and every window would seem to drift.
+    Only `meaning`, and what it lets expect, are learned: latent semantic analysis (S. Deerwester et al., JASIS 41(6),
+    1990), whitened. It needs no model, takes a second, and is the same whatever the champion is. What it is learned
+    from must be neither window nor reference: rows that it was learned from lie otherwise than new ones, and every
+    window would seem to drift.
     """
 
     def __init__(self, rows: "pl.DataFrame", labels: Sequence[str], *, seed: int) -> None:

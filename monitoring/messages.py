@@ -15,7 +15,7 @@ class Sent:
     """What became of a message to one address."""
 
     to: str
-    """The address with its secrets masked."""
+    """The scheme of the address and its place among them; in some schemes all the rest is secret."""
     sent: bool
     why: str
     """What the sender said, where it failed."""
@@ -28,10 +28,13 @@ def addresses(variable: str) -> list[str]:
 
 def send(to: Sequence[str], *, title: str, body: str) -> list[Sent]:
     """Sends a message to every address. A failure is an answer, no error: an alarm must not be lost to it."""
-    return [_sent(address, title, body) for address in to]
+    return [
+        Sent(f"{address.split(':')[0][:20]}://... ({place} of {len(to)})", *_sent(address, title, body))
+        for place, address in enumerate(to, 1)
+    ]
 
 
-def _sent(address: str, title: str, body: str) -> Sent:
+def _sent(address: str, title: str, body: str) -> tuple[bool, str]:
     import logging
 
     import apprise
@@ -42,12 +45,12 @@ def _sent(address: str, title: str, body: str) -> Sent:
         try:
             one = library.Apprise.instantiate(address, suppress_exceptions=True)
             if one is None:
-                return Sent(address.split(":")[0] + "://...", False, "the address is not understood")
+                return False, "the address is not understood"
             done = bool(one.notify(title=title, body=body))
         except Exception as error:  # a plugin's errors have no common base
-            return Sent(address.split(":")[0] + "://...", False, type(error).__name__)
+            return False, type(error).__name__
         words = "" if done else " ".join(said.getvalue().split()) or "it was not delivered"
-    return Sent(str(one.url(privacy=True)).split("?")[0], done, _without(words, address))
+    return done, _without(words, address)
 
 
 def _without(words: str, address: str) -> str:

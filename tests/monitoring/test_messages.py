@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ def mailbox() -> Iterator[tuple[int, list[str]]]:
 def test_a_webhook_gets_title_and_body() -> None:
     with webhook() as (port, got):
         [sent] = messages.send([f"json://127.0.0.1:{port}/hook"], title="Tide", body="It drifts.")
-    assert (sent.sent, sent.why) == (True, "")
+    assert sent == messages.Sent("json://... (1 of 1)", sent=True, why="")
     assert (got[0]["title"], got[0]["message"]) == ("Tide", "It drifts.")
 
 
@@ -107,6 +108,19 @@ def test_one_address_that_fails_keeps_no_other_from_its_message() -> None:
 def test_no_secret_of_an_address_is_told(address: str) -> None:
     [sent] = messages.send([address], title="t", body="b")
     assert not sent.sent
+    assert "hunter2secret" not in sent.to + sent.why
+
+
+def test_what_a_sender_says_is_told_without_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some senders quote the address that failed."""
+
+    def quotes(plugin: Any, **_: Any) -> bool:
+        logging.getLogger("apprise").warning("cannot reach %s", plugin.fullpath)
+        return False
+
+    monkeypatch.setattr("apprise.plugins.custom_json.NotifyJSON.notify", quotes)
+    [sent] = messages.send(["json://127.0.0.1:9/hunter2secret"], title="t", body="b")
+    assert "cannot reach" in sent.why
     assert "hunter2secret" not in sent.to + sent.why
 
 

@@ -16,7 +16,7 @@ from monitoring.reference import Reference
 from tidegate.monitor_settings import Settings
 
 Rows = Callable[..., pl.DataFrame]
-FILMS = set(["film", "plot", "actor", "scene", "screen", "camera", "director", "cinema", "story", "music"])
+FILMS = {"film", "plot", "actor", "scene", "screen", "camera", "director", "cinema", "story", "music"}
 
 
 def found(ready: Gauge, rows: pl.DataFrame) -> set[str]:
