@@ -44,9 +44,9 @@ class Calibration:
         """By signal the chance of a window at least as far off, one-sided; (1 + replays beyond) / (1 + replays)."""
         return np.asarray((1 + _at_or_beyond(self.statistics, statistics[None, :])[0]) / (1 + len(self.statistics)))
 
-    def found(self, statistics: Floats) -> Flags:
+    def found(self, p_values: Floats) -> Flags:
         """By signal whether it is a finding."""
-        return np.asarray(_at_or_beyond(self.statistics, statistics[None, :])[0] < self.level)
+        return np.asarray(p_values * (1 + len(self.statistics)) <= self.level + 1e-9)
 
     @cached_property
     def thresholds(self) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 from monitoring.calibration import Calibration, calibrate, drawn, halves
 from monitoring.lens import Features, Flags, Lens, groups_of
 from monitoring.reference import Reference
-from monitoring.signals import SIGNALS, directions, distances
+from monitoring.signals import SIGNALS, directions, distances, unknown_p_value
 from tidegate.errors import DataError
 from tidegate.files import digest_json, read_json, var_folder, write_json
 from tidegate.monitor_settings import Settings
@@ -69,7 +69,10 @@ class Gauge:
     def _described(self, both: Features, inside: Flags, folds: Flags, known: Calibration) -> dict[str, Any]:
         found = distances(both, inside, folds)
         way = directions(both, inside, self.reference.labels)
-        p_values, findings = known.p_values(found.statistics), known.found(found.statistics)
+        p_values = known.p_values(found.statistics)
+        rare = SIGNALS.index("unknown")
+        p_values[rare] = max(p_values[rare], unknown_p_value(both, inside))
+        findings = known.found(p_values)
         effects = np.maximum(found.effects - known.effects, 0.0)
         return {
             name: {

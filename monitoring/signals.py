@@ -78,6 +78,18 @@ def directions(features: Features, window: Flags, labels: tuple[str, ...]) -> di
     }
 
 
+def unknown_p_value(features: Features, window: Flags) -> float:
+    """Fisher's exact test of the shares of texts with an unknown token.
+
+    What is so rare that the reference lacks it is in no replay either, and a single one would be a finding.
+    """
+    from scipy.stats import fisher_exact
+
+    here, there = features.unknown[window], features.unknown[~window]
+    counts = [[int(part.sum()), int((~part).sum())] for part in (here, there)]
+    return float(fisher_exact(counts).pvalue)
+
+
 def kolmogorov_smirnov(column: Ranked, window: Flags) -> float:
     """The largest distance between the distribution functions of the window and of the others."""
     inside = window[column.order]

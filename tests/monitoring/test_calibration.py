@@ -35,7 +35,7 @@ def test_new_windows_are_findings_at_the_rate_and_no_more(signals: int) -> None:
     shares = []
     for _ in range(20):
         known = Calibration(100, chance.normal(size=(1000, signals)), np.zeros(signals), 0.05)
-        shares.append(np.mean([known.found(one).any() for one in chance.normal(size=(500, signals))]))
+        shares.append(np.mean([known.found(known.p_values(one)).any() for one in chance.normal(size=(500, signals))]))
     assert 0.035 < np.mean(shares) < 0.057
 
 
@@ -47,15 +47,15 @@ def test_signals_that_say_the_same_cost_no_power() -> None:
 
 def test_a_signal_that_never_moves_is_found_when_it_does_and_not_before() -> None:
     known = Calibration(100, np.zeros((1000, 1)), np.zeros(1), 0.05)
-    assert not known.found(np.array([0.0])).any()
-    assert known.found(np.array([0.01])).all()
+    assert not known.found(known.p_values(np.array([0.0]))).any()
+    assert known.found(known.p_values(np.array([0.01]))).all()
     assert known.p_values(np.array([0.01]))[0] == pytest.approx(1 / 1001)
 
 
 def test_the_threshold_is_where_findings_begin() -> None:
     known = Calibration(100, np.random.default_rng(3).normal(size=(400, 2)), np.zeros(2), 0.05)
-    assert not known.found(known.thresholds).any()
-    assert known.found(known.thresholds + 1e-9).all()
+    assert not known.found(known.p_values(known.thresholds)).any()
+    assert known.found(known.p_values(known.thresholds + 1e-9)).all()
 
 
 def test_undrifted_windows_of_documents_hold_the_rate(

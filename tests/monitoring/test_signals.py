@@ -101,6 +101,16 @@ def test_a_signal_finds_what_it_is_about_and_says_which_way(
     assert shown["effect"] > 0.1
 
 
+def test_one_unknown_token_is_no_finding_though_the_reference_has_none(ready: Gauge, make_rows: Rows) -> None:
+    rows = make_rows(200, seed=9)
+
+    def with_unknown(count: int) -> pl.DataFrame:
+        return rows.with_columns(unknown=pl.Series([1] * count + [0] * (200 - count)))
+
+    assert "unknown" not in found(ready, with_unknown(1))
+    assert "unknown" in found(ready, with_unknown(8))
+
+
 def test_a_new_subject_is_found_by_its_words_alone(ready: Gauge, make_rows: Rows) -> None:
     rows = make_rows(200, seed=9)
     assert "text" in found(ready, rows.with_columns(text=make_rows(200, seed=9, subjects=["wares"])["text"]))
