@@ -162,7 +162,8 @@ def test_the_whole_of_params_is_checked_at_once(root: Callable[..., Path], toy: 
     clone = root(params={"toy": {"factor": "two"}, "toi": {}})
     with pytest.raises(ParamsError) as refused:
         binding.check(clone)
-    assert [problem.split(":")[0] for problem in refused.value.problems] == ["toi", "toy.factor", "promote", "serve"]
+    named = [problem.split(":")[0] for problem in refused.value.problems]
+    assert named == ["toi", "toy.factor", "promote", "serve", "monitor"]
 
 
 def test_a_damaged_lock_is_named_with_the_way_out(root: Callable[..., Path]) -> None:

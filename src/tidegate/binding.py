@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tidegate import monitor_settings
 from tidegate import params as parameters
 from tidegate.errors import DataError, ParamsError, PipelineError
 from tidegate.files import read_json
@@ -19,8 +20,8 @@ from tidegate.serving.settings import Settings as ServeSettings
 
 _PARQUET = b"PAR1"
 """Begins and ends every Parquet file."""
-ENDS: dict[str, type] = {"promote": Settings, "serve": ServeSettings}
-"""Sections of `params.yaml` that belong to no stage."""
+ENDS: dict[str, type] = {"promote": Settings, "serve": ServeSettings, "monitor": monitor_settings.Settings}
+"""Sections of `params.yaml` that belong to no stage: what happens after a run."""
 
 
 def check(root: Path) -> None:

@@ -143,6 +143,29 @@ def read_json(path: Path, *needs: str) -> Any:
     return content
 
 
+def append_line(path: Path, content: Any) -> None:
+    """Adds a line of JSON to a log, and does not return before it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as stream:
+        stream.seek(0)
+        before = stream.read()
+        torn = b"\n" if before and not before.endswith(b"\n") else b""  # a kill in the middle of a line
+        stream.write(torn + json.dumps(content, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a log of JSON lines; what is none, such as a line torn by a kill, is passed over."""
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(content, dict):
+            yield content
+
+
 def sha256(path: Path) -> str:
     """The hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

@@ -12,8 +12,8 @@ from tidegate.scenario import merged
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = read_stages(ROOT)
-ENDS = {"promote", "serve"}
-"""Sections of params.yaml that belong to no stage."""
+ENDS = {"promote", "serve", "monitor"}
+"""Sections of params.yaml that belong to no stage: what happens after a run."""
 SCENARIOS = sorted(path.stem for path in (ROOT / "scenarios").glob("*.yaml"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.errors import RegistryError
-from tidegate.files import digest_json, var_folder
+from tidegate.files import append_line, digest_json, var_folder
 
 Event = Literal["found", "judged", "promoted", "approved", "rejected", "rolled_back"]
 Entry = dict[str, Any]
@@ -29,15 +29,7 @@ def append(task: str, event: Event, *, candidate: str, why: list[str], by: str |
     entry = {"at": now(), "event": event, "candidate": candidate, "by": by or _user(), "why": why, **more}
     before = [known["seal"] for known in entries(task)][-1:]
     entry["seal"] = _seal(entry, before[0] if before else "")
-    path = _path(task)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as stream:
-        stream.seek(0)
-        content = stream.read()
-        torn = b"\n" if content and not content.endswith(b"\n") else b""  # a kill in the middle of a line
-        stream.write(torn + json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    append_line(_path(task), entry)
 
 
 def append_once(task: str, event: Event, *, decision: str, **more: Any) -> None:

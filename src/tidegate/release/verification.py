@@ -39,7 +39,7 @@ def verify(root: Path, number: int) -> dict[str, float]:
     folder = dossier.folder_of(version.tags[DECISION])
     dossier.check(folder, decision, what=str(folder))
     print(f"verify: the decision has the digest {version.tags[DECISION][:12]}, and its evidence is what was judged")
-    found = figures(package, _test_rows(root, folder, decision), read_json(folder / "evaluation.json"))
+    found = figures(package, rows_of(root, folder, decision), read_json(folder / "evaluation.json"))
     for name, (now, then) in found.items():
         rows = f"{decision['test']['rows']:,} test rows"
         print(f"verify: {name.replace('_', '-')} on {rows} is {now:.4f}, was {then:.4f}")
@@ -49,7 +49,7 @@ def verify(root: Path, number: int) -> dict[str, float]:
     return {name: now for name, (now, _) in found.items()}
 
 
-def _test_rows(root: Path, folder: Path, decision: Mapping[str, Any]) -> Path:
+def rows_of(root: Path, folder: Path, decision: Mapping[str, Any]) -> Path:
     """The test rows that a decision rests on, from DVC's cache.
 
     Raises:
