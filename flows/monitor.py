@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 
 from flows.retrain import retrain
 from monitoring import ledger, rounds
-from tidegate.errors import TidegateError
+from tidegate.errors import PipelineError, TidegateError
 from tidegate.process import leave_no_orphans
 from tidegate.quiet import quiet
 
@@ -69,4 +69,6 @@ def main() -> None:
     """Runs the flow for the command line."""
     quiet()
     leave_no_orphans()
-    monitor()
+    state = monitor(return_state=True)
+    if not state.is_completed():
+        raise PipelineError("the monitoring flow", state.message or str(state.name), "Mend that and run it again")

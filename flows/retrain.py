@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 
 from monitoring import ledger
 from tidegate import monitor_settings
-from tidegate.errors import TidegateError
+from tidegate.errors import PipelineError, TidegateError
 from tidegate.process import leave_no_orphans
 from tidegate.quiet import quiet
 from tidegate.release import retraining, settings
@@ -59,4 +59,7 @@ def main(reason: str, alarm: str | None = None) -> None:
     """Runs the flow for the command line."""
     quiet()
     leave_no_orphans()
-    retrain(reason=reason, alarm=alarm)
+    state = retrain(reason=reason, alarm=alarm, return_state=True)
+    if not state.is_completed():
+        remedy = "What was finished is kept; the branch holds what it ran with"
+        raise PipelineError("the retraining", state.message or str(state.name), remedy)

@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     _ask_who(rollback)
     verify = add("verify", _verify, "compute digest and figures of a version anew")
     verify.add_argument("version", type=int)
+    add("monitor", _monitor, "look at what is new in the prediction log, and act on alarms")
+    retrain = add("retrain", _retrain, "train as the champion was trained, in a worktree, through the gate")
+    retrain.add_argument("--reason", default="by hand", help="shown with the run")
     lineage = add("lineage", _lineage, "what a version came from, or which versions came from something")
     lineage.add_argument("what", help="version, alias, path, source, or the beginning of a digest or revision")
     add("result", _result, "the result table of the last evaluation")
@@ -179,6 +182,18 @@ def _verify(options: argparse.Namespace) -> None:
     from tidegate.release.verification import verify
 
     verify(Path.cwd(), options.version)
+
+
+def _monitor(_: argparse.Namespace) -> None:
+    from flows.monitor import main as run
+
+    run()
+
+
+def _retrain(options: argparse.Namespace) -> None:
+    from flows.retrain import main as run
+
+    run(reason=options.reason)
 
 
 def _lineage(options: argparse.Namespace) -> None:
