@@ -54,6 +54,9 @@ def status(root: Path) -> None:
     print(f"task       {task}, policy {how.policy}")
     for alias in ("champion", "challenger", "best"):
         print(f"{alias:<10} {_version(state, getattr(standing, alias), alias)}")
+    earlier = [version.number for digest in standing.champions[:-1] if (version := state.of_digest(digest))]
+    if earlier:
+        print(f"before     version {', '.join(map(str, earlier))}")
     if card := _card(standing):
         print(f"card       {card}")
     for digest, words in standing.denied.items():

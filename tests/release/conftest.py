@@ -12,7 +12,7 @@ import yaml
 
 from tidegate import files, package_store, pipeline, registry
 from tidegate.files import digest_folder, digest_json, read_json, write_json
-from tidegate.release import log, people, promotion, standing
+from tidegate.release import admission, log, people, promotion, standing
 
 PARAMS = """\
 ingest: {task: channels}
@@ -138,6 +138,6 @@ class World:
 def world(repository: Callable[..., Path], empty_registry: str, monkeypatch: pytest.MonkeyPatch) -> World:
     root = repository({"params.yaml": PARAMS, "dvc.yaml": "stages: {}\n", ".gitignore": "/data\n"})
     monkeypatch.chdir(root)
-    monkeypatch.setattr(promotion, "pages", lambda *_: {"card.md": "# A card"})
+    monkeypatch.setattr(admission, "pages", lambda *_: {"card.md": "# A card"})
     monkeypatch.setattr("tidegate.serving.golden.largest_difference", lambda *_, **__: 1e-9)
     return World(root, empty_registry)

@@ -13,7 +13,7 @@ from tidegate import package_store, pipeline, registry
 from tidegate.errors import BudgetError, DataError, PackageError, RegistryError, StaleDecisionError
 from tidegate.files import digest_folder, digest_json, read_json, write_json
 from tidegate.registry_state import DECISION
-from tidegate.release import dossier, log, people, promotion, recording, settings, trees
+from tidegate.release import admission, dossier, log, people, promotion, recording, settings, trees
 from tidegate.release.standing import Standing
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
@@ -289,8 +289,8 @@ def test_what_is_not_promoted_is_not_served_first(world: Any, monkeypatch: pytes
 
 
 STEPS: list[tuple[Any, str, int]] = [
-    (promotion, "check_run", 1),
-    (promotion, "check_candidate", 1),
+    (admission, "check_run", 1),
+    (admission, "check_candidate", 1),
     (dossier, "check", 1),
     (package_store, "store", 1),
     (trees, "keep", 1),
@@ -301,7 +301,7 @@ STEPS: list[tuple[Any, str, int]] = [
     (registry.Registry, "ensure_run", 1),
     (registry.Registry, "ensure_version", 1),
     (registry.Registry, "set_alias", 1),
-    (promotion, "prove_in_service", 1),
+    (admission, "prove_in_service", 1),
     (log, "append", 2),
     (registry.Registry, "drop_alias", 1),
     (registry.Registry, "set_alias", 2),
@@ -473,8 +473,8 @@ def test_two_at_once_promote_once(world: Any) -> None:
     digest = world.decide()
     code = (
         "import sys, tidegate.serving.golden as g; g.largest_difference = lambda *_, **__: 0.0\n"
-        "from pathlib import Path; from tidegate.release import promotion as p; p.pages = lambda *_: {}\n"
-        "print(p.promote(Path.cwd()))"
+        "from pathlib import Path; from tidegate.release import admission, promotion\n"
+        "admission.pages = lambda *_: {}; print(promotion.promote(Path.cwd()))"
     )
     command = [sys.executable, "-c", code]
     both = [subprocess.Popen(command, cwd=world.root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -537,7 +537,7 @@ def test_a_real_package_is_served_and_promoted(
     from tidegate.package import Package
 
     monkeypatch.undo()
-    monkeypatch.setattr(promotion, "pages", lambda *_: {})
+    monkeypatch.setattr(admission, "pages", lambda *_: {})
     monkeypatch.setenv("TIDEGATE_VAR", str(package_store.Path(world.uri.removeprefix("sqlite:///")).parent))
     monkeypatch.chdir(world.root)
     world.decide()

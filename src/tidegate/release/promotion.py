@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from tidegate import package_store, params, pipeline, registry
-from tidegate.errors import BudgetError, PackageError, RegistryError, StaleDecisionError
-from tidegate.files import digest_folder, digest_json, read_json
-from tidegate.release import dossier, log, reconciling, settings, trees
+from tidegate import package_store, registry
+from tidegate.errors import BudgetError, StaleDecisionError
+from tidegate.files import digest_json, read_json
+from tidegate.release import admission, dossier, log, reconciling, settings, trees
 from tidegate.release.settings import Settings
 from tidegate.release.standing import Standing
 
@@ -138,7 +138,7 @@ def settle(how: Settings, decision: Mapping[str, Any], *, new: bool) -> Intent:
     if what == "promote":
         folder = dossier.folder_of(digest_json(decision))
         dossier.check(folder, decision, what=str(folder))
-        prove_in_service(package_store.checked(decision["candidate"]), read_json(folder / "golden.json"), how)
+        admission.prove_in_service(package_store.checked(decision["candidate"]), read_json(folder / "golden.json"), how)
         with registry.locked():
             what = intent(decision, reconciling.reconcile(uri, task), how, now=log.now())
             if what == "promote":
@@ -163,78 +163,18 @@ def _take_in(root: Path, decision: Mapping[str, Any]) -> bool:
     if known and dossier.folder_of(digest).exists() and package_store.folder_of(decision["candidate"]).exists():
         package_store.checked(decision["candidate"])
         return False
-    check_run(root, decision)
-    check_candidate(root, decision)
+    admission.check_run(root, decision)
+    admission.check_candidate(root, decision)
     dossier.check(root / "data", decision, what="data")
     package_store.store(root / "data" / "candidate", decision["candidate"])
     made = trees.keep(root, digest)
-    dossier.keep(root, decision, made, pages(root, made))
+    dossier.keep(root, decision, made, admission.pages(root, made))
     _push(root)  # the evidence is safe before anything follows from it
     log.append_once(
         decision["task"], "judged", decision=digest, candidate=decision["candidate"], recipe=decision["recipe"],
         test=decision["test"]["digest"], verdict=decision["verdict"], why=decision["reasons"],
     )  # fmt: skip
     return True
-
-
-def check_run(root: Path, decision: Mapping[str, Any]) -> None:
-    """The decision is what the gate wrote in the run that `dvc.lock` tells of, and its tree is still the one that ran.
-
-    Raises:
-        StaleDecisionError: it is of another task, was not written by the gate, or code or params changed since.
-    """
-    what, remedy = "data/decision.json", "Run `make repro`, which decides anew"
-    if decision["task"] != (task := settings.task_of(root)):
-        raise StaleDecisionError(what, f"is about task {decision['task']!r}, params.yaml names {task!r}", remedy)
-    outs = pipeline.read_lock(root).get("gate", {}).get("outs", ())
-    written = {out["path"].rpartition("/")[2]: out["md5"] for out in outs}
-    if written.get("decision.json") != pipeline.md5(root / "data" / "decision.json"):
-        raise StaleDecisionError(what, "is not what the gate wrote in the run that dvc.lock tells of", remedy)
-    if changed := pipeline.changed_since(root):
-        cause = f"comes from a tree that has changed since it ran: {', '.join(changed[:5])}"
-        raise StaleDecisionError(what, cause, "Put that back, or run `make repro`: what is promoted can be run again")
-
-
-def pages(root: Path, made: Mapping[str, str]) -> dict[str, str]:
-    """The model card of what a checkout holds, as Markdown and as a page, by the names of their files.
-
-    Args:
-        made: as `trees.keep` has it.
-    """
-    from tidegate.card import document, page
-
-    changed = " with changes that no commit holds" if made["dirty"] == "true" else ""
-    about = {"Revision": f"{made['revision']}{changed}", "Tree that was run": made["tree"]}
-    card = document.markdown(root / "data", params=params.load(root / "params.yaml"), about=about)
-    return {"card.md": card, "card.html": page.html(card)}
-
-
-def check_candidate(root: Path, decision: Mapping[str, Any]) -> None:
-    """The candidate is the one that was judged.
-
-    Raises:
-        PackageError: it is another one.
-    """
-    found = digest_folder(root / "data" / "candidate")
-    if found != decision["candidate"]:
-        cause = f"has digest {found[:12]}, the decision is about {decision['candidate'][:12]}"
-        raise PackageError("data/candidate", cause, "Run `dvc repro`, which restores or judges it anew")
-
-
-def prove_in_service(package: Path, golden: list[dict[str, Any]], how: Settings) -> None:
-    """Serves a package in a fresh process and asks it over HTTP what `evaluate` asked it.
-
-    Raises:
-        RegistryError: it does not start, or answers otherwise.
-    """
-    from tidegate.serving.golden import largest_difference
-
-    difference = largest_difference(package, golden, start_timeout_s=how.start_timeout_s)
-    if not difference <= how.golden_tolerance:
-        cause = f"served over HTTP, differs from evaluate by up to {difference:.2g} in a probability"
-        remedy = "Compare the runtimes (`python -m tidegate serve data/candidate`); nothing was promoted"
-        raise RegistryError(f"candidate {package.name[:12]}", cause, remedy)
-    print(f"promote: {len(golden)} golden requests over HTTP answered as evaluated (difference {difference:.1g})")
 
 
 def is_best_ever(folder: Path) -> bool:
