@@ -100,6 +100,16 @@ def test_a_run_is_made_once_and_holds_everything(channels: Registry, client: Mlf
     assert [file.path for file in client.list_artifacts(run)] == ["decision.json"]
 
 
+def test_an_experiment_that_somebody_deleted_comes_back(
+    channels: Registry, client: MlflowClient, tmp_path: Path
+) -> None:
+    run = run_of(channels, tmp_path)
+    client.delete_experiment(client.get_run(run).info.experiment_id)
+    again = run_of(channels, tmp_path)
+    assert client.get_run(again).info.lifecycle_stage == "active"
+    assert client.get_experiment_by_name("channels").lifecycle_stage == "active"
+
+
 def test_more_figures_and_params_than_mlflow_takes_at_once_are_all_kept(
     channels: Registry, client: MlflowClient, tmp_path: Path
 ) -> None:

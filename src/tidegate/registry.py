@@ -173,6 +173,8 @@ def live(task: str, run_name: str) -> Callable[[dict[str, float], int], None]:
 
 def _experiment(client: "MlflowClient", task: str) -> str:
     if found := client.get_experiment_by_name(task):
+        if found.lifecycle_stage == "deleted":  # by somebody in the browser; its name stays taken
+            client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
     location = (var_folder() / "mlflow" / task).as_uri()
     return str(client.create_experiment(task, artifact_location=location))
