@@ -188,10 +188,7 @@ def _read(notes: Path, key: str) -> list[Part]:
     """The parts that were noted under a key; none where the notes are missing, damaged or of another training."""
     try:
         content = files.read_json(notes, "key", "parts")
-        numbers = [
-            {name: value if value is None else float(value) for name, value in p.items()} for p in content["parts"]
-        ]
-        return [Part(**part) for part in numbers] if content["key"] == key else []  # type: ignore[arg-type]
+        return [_part(noted) for noted in content["parts"]] if content["key"] == key else []
     except (DataError, OSError, AttributeError, TypeError, ValueError):
         return []
 

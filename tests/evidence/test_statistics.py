@@ -232,7 +232,8 @@ def test_the_p_value_of_a_mean_by_group_is_that_of_statsmodels():
 def test_the_p_value_of_a_mean_has_no_floor_and_says_nothing_of_one_group():
     ones = np.ones(60)
     assert statistics.p_mean_below(-ones * np.linspace(0.8, 1, 60), ones, 0.0) < 1e-30
-    assert statistics.p_mean_below(-ones, ones, 0.0) == 0.0
+    assert statistics.p_mean_below(-ones, ones, 0.0) == pytest.approx(0.5**60)
+    assert statistics.p_mean_below(-ones[:2], ones[:2], 0.0) == pytest.approx(0.25)  # two documents prove nothing
     assert statistics.p_mean_below(0 * ones, ones, 0.0) == 1.0
     assert statistics.p_mean_below(-ones[:1], ones[:1], 0.0) == 1.0
 

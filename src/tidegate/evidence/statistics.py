@@ -138,7 +138,8 @@ def p_mean_below(sums: Floats, sizes: Floats, bound: float) -> float:
         sizes: (groups,) rows of a group.
 
     Returns:
-        1 where there are too few groups to say anything.
+        1 where there are too few groups to say anything. Where all groups have the same mean there is no spread to go
+        by, and the sign alone is tested: 0.5 to the power of the effective groups.
     """
     m, total = effective_groups(sizes), float(sizes.sum())
     if m <= 1 or len(sums) < 2:
@@ -147,7 +148,7 @@ def p_mean_below(sums: Floats, sizes: Floats, bound: float) -> float:
     residuals = sums - mean * sizes
     error = np.sqrt(len(sums) / (len(sums) - 1) * float((residuals**2).sum())) / total
     if error == 0.0:
-        return 0.0 if mean < bound else 1.0
+        return float(0.5**m) if mean < bound else 1.0
     return float(stats.t.cdf((mean - bound) / error, m - 1))
 
 
